@@ -1,0 +1,220 @@
+"""The three contracts: `Tokenizer`, `Generator`, `Reducer`.
+
+Legend: B samples, C channels, T frames, H W pixels, N tokens, D latent dimensions.
+Pixels are float in [-1, 1], (B, 3, H, W) or (B, 3, T, H, W), everywhere in the library; the input
+range that a published model was trained with is converted inside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zellige.core.errors import UsageError
+from zellige.core.tokens import Tokens
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageLike = Tensor | np.ndarray | Image | str | Path
+
+
+@dataclass
+class Reconstruction:
+    """What a tokenizer's training step needs of one forward pass.
+
+    Attributes:
+        output: the reconstruction, same shape and range as the input.
+        tokens: the tokens it was decoded from.
+        latents: (B, N, D) before quantization; ``quantized`` after it, with its gradient path.
+        losses: the tokenizer's own losses, already weighted: codebook, commitment, entropy, …
+        stats: scalars to log: usage, perplexity, …
+    """
+
+    output: Tensor
+    tokens: Tokens
+    latents: Tensor
+    quantized: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Model(nn.Module):
+    """A system that can be built from numbers, saved and loaded.
+
+    Subclasses set `config_class`, a flat dataclass of plain values, and take one instance of it.
+
+    Attributes:
+        name: ``system/preset`` as the registry knows it, or ``system`` for other configurations.
+        system: slug of the system.
+        licence: terms of the loaded weights; empty for weights trained by the user.
+    """
+
+    config_class: ClassVar[type]
+    system: ClassVar[str]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.name = self.system
+        self.licence = ""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Model:
+        """Build from plain values; `UsageError` names a key that the config does not have."""
+        known = {f.name for f in fields(cls.config_class)}
+        for key in config:
+            if key not in known:
+                raise UsageError(f"{cls.system} has no setting '{key}'; it has {', '.join(sorted(known))}")
+        return cls(cls.config_class(**{k: _tuples(v) for k, v in config.items()}))
+
+    def config_dict(self) -> dict[str, Any]:
+        """The configuration as plain values (JSON-ready)."""
+        return asdict(self.config)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that identify these weights: SHA-256 over the sorted state dict."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save_pretrained(self, folder: str | Path, **card: Any) -> Path:
+        """Write `model.safetensors` (configuration in its header) and a model card to `folder`."""
+        from zellige.core.hub import save_pretrained
+
+        return save_pretrained(self, folder, **card)
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Save and upload to the Hugging Face Hub; returns the address of the repository."""
+        from zellige.core.hub import push_to_hub
+
+        return push_to_hub(self, repo, private=private)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+
+class Tokenizer(Model):
+    """Images (or video, shapes, masks) to `Tokens` and back.
+
+    Subclasses implement `forward` for training and the pair `_encode`, `_decode`; this class
+    turns what callers pass into pixels and refuses what the system cannot do.
+
+    Attributes:
+        stride: pixels a token spans on each side; other sizes are padded on the right and bottom.
+        image_size: the one size the system takes, None for any.
+        receptive_field: (pixels beyond its cell that an encoded token sees, token cells beyond
+            its own that a decoded pixel sees); None where it is the whole image.
+    """
+
+    stride: int = 1
+    image_size: int | None = None
+    receptive_field: tuple[int, int] | None = None
+    codebook: tuple[int, ...] = ()
+
+    @abstractmethod
+    def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens: ...
+
+    @abstractmethod
+    def _decode(
+        self, tokens: Tokens, condition: Any, seed: int | None, steps: int | None, guidance: float | None
+    ) -> Tensor: ...
+
+    @torch.no_grad()
+    def encode(self, x: ImageLike, *, condition: Any = None, budget: int | float | None = None) -> Tokens:
+        """Tokens of images.
+
+        Args:
+            x: float (B, 3, H, W) in [-1, 1]; or a path, a PIL image, a uint8 array (H, W, 3) or
+                (B, H, W, 3). Sizes that `stride` does not divide are padded by edge replication;
+                crop the decoded image to the original size.
+            condition: text or class for conditional tokenizers.
+            budget: number of tokens or target quality, for variable-length systems only.
+        """
+        if budget is not None and not getattr(self, "variable_length", False):
+            raise UsageError(f"{self.name} has a fixed number of tokens; it takes no budget")
+        from zellige.core.pixels import pad_to_multiple, to_pixels
+
+        pixels = to_pixels(x).to(self.device)
+        if self.image_size is not None and tuple(pixels.shape[-2:]) != (self.image_size,) * 2:
+            raise UsageError(
+                f"{self.name} takes {self.image_size}×{self.image_size} images; this one is "
+                f"{pixels.shape[-1]}×{pixels.shape[-2]}: resize and crop it first"
+            )
+        return self._encode(pad_to_multiple(pixels, self.stride), condition, budget)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        tokens: Tokens,
+        *,
+        condition: Any = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Pixels (B, 3, H, W) in [-1, 1] of tokens.
+
+        `seed`, `steps` and `guidance` are for decoders that sample; others ignore `seed` and
+        refuse the rest. Raises `UsageError` if the tokens have another codebook or layout.
+        """
+        if tokens.codebook != self.codebook:
+            raise UsageError(f"{self.name} has the codebook {self.codebook}; these tokens have {tokens.codebook}")
+        if (steps is not None or guidance is not None) and not getattr(self, "samples", False):
+            raise UsageError(f"the decoder of {self.name} does not sample: it takes neither steps nor guidance")
+        return self._decode(tokens.to(self.device), condition, seed, steps, guidance).clamp(-1, 1)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Encode, quantize and decode with gradients; x is (B, 3, H, W) in [-1, 1]."""
+
+    def last_layer(self) -> nn.Parameter:
+        """The weight that makes the pixels: what adaptive loss weights differentiate at."""
+        raise UsageError(f"{self.system} names no last layer, which an adversarial loss needs")
+
+
+class Generator(Model):
+    """A model of tokens: it reads vocabulary and layout from `Tokens`, and samples new ones."""
+
+    @abstractmethod
+    def loss(self, tokens: Tokens, condition: Any = None) -> dict[str, Tensor]:
+        """The terms of the training loss, already weighted; their sum is minimized."""
+
+    @abstractmethod
+    def sample(
+        self,
+        condition: Any = None,
+        *,
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Tokens:
+        """New tokens; a sample depends on its condition and seed, not on the batch it is in."""
+
+
+class Reducer(Protocol):
+    """A small dataclass of numbers and one pure function a hook point.
+
+    `select` maps (B, N, D) token features to the kept or merged tokens (B, M, D) and the map
+    (B, N) from each original token to the one that now stands for it.
+    """
+
+    def select(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of a TOML or JSON file as tuples, so that configs stay immutable."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value

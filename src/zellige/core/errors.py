@@ -1,0 +1,39 @@
+"""What goes wrong, in one line each.
+
+Every error a user can cause is a `ZelligeError`: its text names the thing and the remedy, and
+`exit_code` is what the command line returns. Anything else that escapes is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class ZelligeError(Exception):
+    """Something failed while doing the work: a damaged file, a full disk, a diverged loss."""
+
+    exit_code = 1
+
+
+class UsageError(ZelligeError):
+    """What was asked for cannot be: a missing path, an unknown name, an option that does not fit."""
+
+    exit_code = 2
+
+
+class DataError(ZelligeError):
+    """A file or a record does not hold what it should."""
+
+
+class MissingExtra(ZelligeError):
+    """An optional library is not installed. The message names the extra that brings it."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed; it comes with: pip install 'zellige[{extra}]'")
+
+
+def nearest(name: str, known: list[str], kind: str) -> UsageError:
+    """A `UsageError` for an unknown `name` that suggests the closest of the `known` ones."""
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(sorted(known)[:12])}"
+    return UsageError(f"unknown {kind} '{name}'; {hint}")

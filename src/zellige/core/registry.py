@@ -1,0 +1,69 @@
+"""Names to cards to classes. Nothing is imported before it is asked for.
+
+A name is a system, ``llamagen-vq``, or a system and a preset, ``llamagen-vq/vq-8``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import import_module, resources
+from typing import TYPE_CHECKING, Any
+
+from zellige.core.card import Card, Preset
+from zellige.core.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_TOKENIZER = "zellige-photo"
+
+
+@cache
+def cards() -> dict[str, Card]:
+    """All systems, available and planned, by name, in the order of the table of systems.
+
+    A folder file `systems/<slug>.toml` describes an available system and replaces its line in
+    `systems/planned.toml`.
+    """
+    folder = resources.files("zellige.systems")
+    found: dict[str, Card] = {}
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        if path.name.endswith(".toml") and path.name != "planned.toml":
+            name = path.name.removesuffix(".toml")
+            found[name] = Card.from_dict(name, tomllib.loads(path.read_text("utf-8")))
+    planned = tomllib.loads(folder.joinpath("planned.toml").read_text("utf-8"))
+    table = {name: found.pop(name, None) or Card.from_dict(name, data) for name, data in planned.items()}
+    return {**found, **table}  # base systems first: they are in no line of the table
+
+
+def card(name: str) -> Card:
+    """The card of a system; `UsageError` with the nearest names if there is none."""
+    known = cards()
+    if name not in known:
+        raise nearest(name, list(known), "system")
+    return known[name]
+
+
+def resolve(name: str) -> tuple[Card, Preset]:
+    """``system`` or ``system/preset`` to its card and preset."""
+    system, _, preset = name.partition("/")
+    found = card(system)
+    return found, found.preset(preset or None)
+
+
+def system_class(name: str) -> type[nn.Module]:
+    """The class that implements a system, imported now."""
+    found = card(name)
+    if not found.entry:
+        raise UsageError(f"'{name}' is planned, not available yet; see: zellige list --all")
+    module, _, attribute = found.entry.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def build(name: str, **overrides: Any) -> nn.Module:
+    """A new model of a preset with fresh weights; `overrides` replace fields of its config."""
+    found, preset = resolve(name)
+    model = system_class(found.name).from_config({**preset.config, **overrides})  # type: ignore[attr-defined]
+    model.name = f"{found.name}/{preset.name}"
+    return model

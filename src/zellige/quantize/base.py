@@ -1,0 +1,87 @@
+"""The contract of all quantizers.
+
+Legend: B samples, N positions, D dimensions of a latent, G sub-codebooks, K codes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from zellige.core.tokens import Layout
+
+
+@dataclass
+class Quantized:
+    """A quantized batch.
+
+    Attributes:
+        z_q: (B, N, D) quantized latents, with the gradient path of the quantizer.
+        ids: int64 (B, N) or (B, N, G).
+        losses: weighted terms to add to the training loss.
+        stats: detached scalars: ``usage``, ``perplexity``, ``entropy`` (bits) of this batch.
+    """
+
+    z_q: Tensor
+    ids: Tensor | None
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Quantizer(nn.Module):
+    """Latents (B, N, D) to ids and back.
+
+    Distances and index arithmetic run in float32 or integers whatever autocast is active, so ids
+    do not depend on it.
+
+    Attributes:
+        dim: D, channels of the latents it takes.
+        codebook: size of each sub-codebook; empty for continuous ones.
+    """
+
+    dim: int
+    codebook: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize with the training path: straight-through gradient, losses, statistics."""
+
+    @abstractmethod
+    def encode(self, z: Tensor) -> Tensor:
+        """Ids of latents, nothing else computed: int64 (B, N) or (B, N, G)."""
+
+    @abstractmethod
+    def lookup(self, ids: Tensor) -> Tensor:
+        """Vectors (B, N, D) of ids (B, N) or (B, N, G)."""
+
+    @abstractmethod
+    def neighbours(self, query: Tensor, k: int) -> Tensor:
+        """The k nearest codes, nearest first.
+
+        Args:
+            query: latents, floating point (B, N, D), or ids, integer (B, N) or (B, N, G).
+            k: neighbours a sub-codebook, 1 to K.
+
+        Returns:
+            int64 (B, N, k) or (B, N, G, k). For latents, entry 0 is what `encode` gives.
+        """
+
+    def layout(self, grid: tuple[int, ...]) -> Layout:
+        """Layout of the ids of a latent grid; one block of the same shape unless said otherwise."""
+        return (grid,)
+
+
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """`z_q` in value, with the gradient of `z` (Bengio et al., 2013)."""
+    return z + (z_q - z).detach()
+
+
+@torch.no_grad()
+def usage_stats(counts: Tensor) -> dict[str, Tensor]:
+    """`usage` (share of codes hit), `entropy` (bits) and `perplexity` (2^entropy) of counts (K,)."""
+    p = counts.double() / counts.sum().clamp(min=1)
+    entropy = -(p * p.clamp(min=1e-300).log2()).sum()
+    return {"usage": (counts > 0).double().mean(), "entropy": entropy, "perplexity": 2**entropy}
