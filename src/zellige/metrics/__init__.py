@@ -1,0 +1,43 @@
+"""Metrics. Each streams (`update`, `merge`, `compute`) and returns numbers with their protocol.
+
+    protocol.py   Protocol, Measurement, column: what makes two numbers comparable
+    base.py       Metric, PairedMetric, PerImageMetric: the interfaces
+    paired.py     PSNR, SSIM: an image against its reconstruction
+    usage.py      CodebookUsage: usage, entropy, perplexity of codes
+    rate.py       BitsPerPixel
+    speed.py      Throughput
+
+Where a new metric goes: a class in the file of its kind, or a new file beside these; if it
+compares images with their reconstructions, also a line in `PAIRED` below. Everything there is
+measured by `zellige eval`, and shown in its table, JSON and report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zellige.metrics.base import Metric, PairedMetric, PerImageMetric, Rounding
+from zellige.metrics.paired import PSNR, SSIM, PooledPSNR
+from zellige.metrics.protocol import Measurement, Protocol, column
+from zellige.metrics.rate import BitsPerPixel
+from zellige.metrics.speed import Throughput
+from zellige.metrics.usage import CodebookUsage
+
+PAIRED: tuple[Callable[[Rounding], PairedMetric], ...] = (PSNR, PooledPSNR, SSIM)
+
+__all__ = [
+    "PAIRED",
+    "PSNR",
+    "SSIM",
+    "BitsPerPixel",
+    "CodebookUsage",
+    "Measurement",
+    "Metric",
+    "PairedMetric",
+    "PerImageMetric",
+    "PooledPSNR",
+    "Protocol",
+    "Rounding",
+    "Throughput",
+    "column",
+]
