@@ -1,0 +1,7 @@
+"""Images in: open any set of them, transform them, stream them to training and evaluation."""
+
+from zellige.data.open import open_images
+from zellige.data.samples import samples
+from zellige.data.source import ImageRecord, ImageSource, Skipped
+
+__all__ = ["ImageRecord", "ImageSource", "Skipped", "open_images", "samples"]

@@ -1,0 +1,124 @@
+"""Images in Parquet files: a column of encoded images, and a label and a caption where there are such columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zellige.core.errors import DataError, UsageError
+from zellige.data.source import Entry, ImageSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
+TEXT_COLUMNS = ("text", "txt", "caption", "prompt", "title")
+ROWS_AT_ONCE = 32
+
+
+class ParquetFiles(ImageSource):
+    """Rows of Parquet files, read a few at a time.
+
+    The image column holds encoded files: binary, or the struct of ``bytes`` and ``path`` that Hugging Face
+    `datasets` writes. The path is never followed.
+    """
+
+    def __init__(self, name: str, paths: Sequence[Path], *, workers: int | None = None) -> None:
+        super().__init__(name, workers=workers)
+        self.paths = list(paths)
+        self._sizes = [self._open(path) for path in paths]
+
+    def _open(self, path: Path) -> list[int]:
+        """Rows of each row group, from the footer; says at once when the file is not what it should be."""
+        with _reader(path) as file:
+            image_column(file.schema_arrow, str(path))
+            return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+    def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
+        groups = [(file, group) for file, sizes in enumerate(self._sizes) for group in range(len(sizes))]
+        for number in range(len(groups)) if order is None else order.permutation(len(groups)):
+            file, group = groups[number]
+            yield from self._rows(self.paths[file], group, sum(self._sizes[file][:group]))
+
+    @property
+    def length(self) -> int:
+        return sum(map(sum, self._sizes))
+
+    def _rows(self, path: Path, group: int, first: int) -> Iterator[Entry]:
+        import pyarrow as pa
+
+        row = first
+        try:
+            with _reader(path) as file:
+                columns = Columns.of(file.schema_arrow, str(path))
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns.names):
+                    for values in batch.to_pylist():
+                        yield columns.entry(f"{path.stem}-{row:06d}", values)
+                        row += 1
+        except (pa.ArrowException, OSError) as error:
+            self.skip(f"{path.name}, rows from {row}", f"cannot be read ({str(error).splitlines()[0]})")
+
+
+class Columns:
+    """Which columns of a table hold the image, the label and the caption."""
+
+    def __init__(self, image: str, label: str | None, text: str | None) -> None:
+        self.image, self.label, self.text = image, label, text
+        self.names = [name for name in (image, label, text) if name is not None]
+
+    @classmethod
+    def of(cls, schema: pa.Schema, where: str) -> Columns:
+        """Raises `UsageError` where no column holds images."""
+        import pyarrow as pa
+
+        def first(names: tuple[str, ...], fits: Callable[[pa.DataType], bool]) -> str | None:
+            return next((name for name in names if name in schema.names and fits(schema.field(name).type)), None)
+
+        label, text = first(LABEL_COLUMNS, pa.types.is_integer), first(TEXT_COLUMNS, _is_string)
+        return cls(image_column(schema, where), label, text)
+
+    def entry(self, key: str, row: dict[str, Any]) -> Entry:
+        image = row[self.image]
+        data = image.get("bytes") if isinstance(image, dict) else image
+        label = row[self.label] if self.label else None
+        text = row[self.text] if self.text else None
+        return Entry(key, data or b"", label, text)
+
+
+def image_column(schema: pa.Schema, where: str) -> str:
+    """The column that holds encoded images: by its name, else the only one of such a type."""
+    candidates = [field.name for field in schema if _holds_bytes(field.type)]
+    named = [name for name in IMAGE_COLUMNS if name in candidates]
+    if named or len(candidates) == 1:
+        return (named or candidates)[0]
+    found = f"several could be: {', '.join(candidates)}" if candidates else f"it has: {', '.join(schema.names)}"
+    raise UsageError(f"no column of {where} is known to hold images ({found}); name it 'image'")
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_bytes(kind.field(place).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _reader(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a sound Parquet file ({str(error).splitlines()[0]})") from error
