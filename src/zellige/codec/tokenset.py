@@ -1,0 +1,309 @@
+"""`TokenSet`: reads a token set, random rows or all of them, without holding it in memory.
+
+Legend: B samples, N tokens, G sub-codebooks.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zellige.codec.schema import METADATA_KEY, TokenSetInfo, arrow_schema, as_layout, check_layout, row_crc
+from zellige.core.errors import DataError, UsageError
+from zellige.core.tokens import Layout, Tokens, layout_size
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_MAX_GROUP_BYTES = 1 << 31
+_MAX_FOOTER = 1 << 26
+_PAGE_HEADER = 128  # bytes of a page header at most: more before the values means several pages
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Rows of a token set that share a layout.
+
+    Attributes:
+        keys: name of each sample.
+        tokens: their ids.
+        sizes: (width, height) of each image before padding.
+        classes, texts: labels and captions; None where a sample has none.
+    """
+
+    keys: list[str]
+    tokens: Tokens
+    sizes: list[tuple[int, int]]
+    classes: list[int | None]
+    texts: list[str | None]
+
+
+class TokenSet:
+    """A token set in a Parquet file.
+
+    Attributes:
+        path: the file.
+        info: whose tokens they are.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a set and check its description.
+
+        Raises:
+            UsageError: if the file is missing or is no token set.
+            DataError: if it is damaged.
+        """
+        self.path = Path(path)
+        self._file = _open_parquet(self.path)
+        metadata = (self._file.metadata.metadata or {}).get(METADATA_KEY)
+        if metadata is None:
+            raise UsageError(f"{self.path} is a Parquet file, but no token set: it lacks the '{METADATA_KEY.decode()}' text")
+        try:
+            self.info = TokenSetInfo.from_json(metadata)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from error
+        expected = arrow_schema(self.info)
+        if not self._file.schema_arrow.equals(expected, check_metadata=False):
+            raise self._damaged("its columns are not those of a token set")
+        groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
+        rows = [group.num_rows for group in groups]
+        # A row takes some bytes of the file, whatever the footer claims.
+        if min(rows, default=0) < 0 or sum(rows) != self._file.metadata.num_rows or sum(rows) * 8 > self.path.stat().st_size:
+            raise self._damaged("its row counts are impossible")
+        self._starts = np.concatenate(([0], np.cumsum(rows, dtype=np.int64)))
+        self._checked = np.zeros(len(self), bool)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        return f"TokenSet({str(self.path)!r}, rows={len(self)}, tokenizer={self.info.name!r})"
+
+    def tokens(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> Tokens:
+        """Tokens of some rows, in the order given; the rows have one layout.
+
+        Raises:
+            UsageError: for rows of different layouts, or none.
+            IndexError: for a row that is not there.
+            DataError: if a row is damaged.
+        """
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if not rows.size:
+            raise UsageError("no rows asked for")
+        if rows.min() < -len(self) or rows.max() >= len(self):
+            raise IndexError(f"row {rows.max() if rows.max() >= len(self) else rows.min()} of {len(self)}")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if self._direct is not None and self.info.layout is not None:
+            return self._gather(rows, self.info.layout)
+        found: list[dict[str, Any] | None] = [None] * len(rows)
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        for group in np.unique(groups):
+            where = np.flatnonzero(groups == group)
+            picked = self._table(int(group)).take(rows[where] - self._starts[group])
+            for position, row in zip(where, self._rows(picked), strict=True):
+                found[position] = row
+        return self._to_tokens([row for row in found if row is not None])
+
+    def sample(self, batch: int, generator: torch.Generator | None = None) -> Tokens:
+        """Tokens of `batch` random rows, drawn with replacement."""
+        if not len(self):
+            raise UsageError(f"{self.path} has no rows to draw from")
+        return self.tokens(torch.randint(len(self), (batch,), generator=generator))
+
+    def batches(self, size: int) -> Iterator[TokenBatch]:
+        """All rows, in order within a layout, in batches of at most `size` that share a layout.
+
+        Memory is that of one row group.
+        """
+        for table in self.tables():
+            rows = sorted(self._rows(table), key=lambda row: row["layout"])
+            for _, same in groupby(rows, key=lambda row: row["layout"]):
+                alike = list(same)
+                for start in range(0, len(alike), size):
+                    part = alike[start : start + size]
+                    yield TokenBatch(
+                        keys=[row["key"] for row in part],
+                        tokens=self._to_tokens(part),
+                        sizes=[(row["width"], row["height"]) for row in part],
+                        classes=[row["class"] for row in part],
+                        texts=[row["text"] for row in part],
+                    )
+
+    def keys(self) -> Iterator[str]:
+        """Names of all samples, in order."""
+        for group in range(self._file.num_row_groups):
+            yield from self._table(group, ["key"]).column("key").to_pylist()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The row groups as Arrow tables, every row checked."""
+        for group in range(self._file.num_row_groups):
+            table = self._table(group)
+            for _ in self._rows(table):
+                pass
+            yield table
+
+    def describe(self) -> dict[str, Any]:
+        """What the file says of itself, JSON-ready; reads no rows."""
+        return {
+            "format": "token set",
+            "tokenizer": self.info.name,
+            "fingerprint": self.info.fingerprint,
+            "codebook": list(self.info.codebook),
+            "layout": None if self.info.layout is None else [list(block) for block in self.info.layout],
+            "library": self.info.library,
+            "rows": len(self),
+            "bytes": self.path.stat().st_size,
+        }
+
+    def verify(self) -> None:
+        """Read and check every row; `DataError` names the file if one is damaged."""
+        for _ in self.tables():
+            pass
+
+    @cached_property
+    def _direct(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rows of ids straight from the mapped file: a view (bytes, row bytes) and each group's first byte.
+
+        None unless every group keeps its ids in one plain, uncompressed page, as our writer makes
+        it: a page is a short header and then the values, so their place follows from its end.
+        """
+        if self.info.layout is None or not len(self):
+            return None
+        width = self.info.row_bytes(self.info.layout)
+        column = arrow_schema(self.info).get_field_index("ids")
+        size = self.path.stat().st_size
+        firsts = []
+        for i in range(self._file.num_row_groups):
+            group = self._file.metadata.row_group(i)
+            chunk = group.column(column)
+            plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page and "PLAIN" in chunk.encodings
+            end = chunk.data_page_offset + chunk.total_compressed_size
+            first = end - group.num_rows * width
+            if not plain or not 0 < first - chunk.data_page_offset <= _PAGE_HEADER or end > size:
+                return None
+            firsts.append(first)
+        raw = np.memmap(self.path, np.uint8, mode="r")
+        return np.lib.stride_tricks.sliding_window_view(raw, width), np.array(firsts, np.int64)
+
+    def _gather(self, rows: np.ndarray, layout: Layout) -> Tokens:
+        """Tokens of rows by address in the mapped file. A row is checked when it is first read."""
+        assert self._direct is not None
+        windows, firsts = self._direct
+        group = np.searchsorted(self._starts, rows, side="right") - 1
+        data = windows[firsts[group] + (rows - self._starts[group]) * windows.shape[1]]
+        ids = data.view(self.info.dtype).reshape(len(rows), layout_size(layout), -1)
+        new = np.flatnonzero(~self._checked[rows])
+        if new.size:
+            for i in new:
+                if zlib.crc32(data[i]) != self._checksums[0][rows[i]]:
+                    raise self._damaged(f"row {rows[i]} has a wrong checksum")
+            if (ids[new] >= np.array(self.info.codebook)).any():
+                raise self._damaged("an id is outside the codebook")
+            self._checked[rows] = True
+        return self._pack(ids, layout, self._checksums[1][rows])
+
+    @cached_property
+    def _checksums(self) -> tuple[np.ndarray, np.ndarray]:
+        """`crc_ids` uint32 and `length` int32 (-1 for all tokens) of all rows: 8 bytes a row."""
+        tables = [self._table(g, ["crc_ids", "length"]) for g in range(self._file.num_row_groups)]
+        crcs = np.concatenate([t.column("crc_ids").to_numpy() for t in tables])
+        lengths = np.concatenate([t.column("length").fill_null(-1).to_numpy() for t in tables])
+        return crcs, lengths
+
+    def _table(self, group: int, columns: list[str] | None = None) -> pa.Table:
+        """One row group; `DataError` if Arrow cannot read it."""
+        metadata = self._file.metadata.row_group(group)
+        if metadata.total_byte_size > _MAX_GROUP_BYTES:
+            raise self._damaged(f"row group {group} claims {metadata.total_byte_size:,} bytes")
+        with _arrow_errors(self.path):
+            table = self._file.read_row_group(group, columns=columns, use_threads=False)
+            table.validate(full=True)
+        if len(table) != metadata.num_rows:
+            raise self._damaged(f"row group {group} has {len(table)} rows, not {metadata.num_rows}")
+        return table
+
+    def _rows(self, table: pa.Table) -> Iterator[dict[str, Any]]:
+        """Rows as dictionaries with checked checksums, layout and size of the ids."""
+        for row in table.to_pylist():
+            if zlib.crc32(row["ids"]) != row["crc_ids"] or row_crc(row) != row["crc_row"]:
+                raise self._damaged("a row has a wrong checksum")
+            layout = self.info.layout
+            try:
+                if layout is None:
+                    layout = as_layout(row["layout"])
+                    check_layout(layout, len(self.info.codebook))
+            except (UsageError, TypeError) as error:
+                raise self._damaged(f"row '{row['key']}': {error}") from error
+            if len(row["ids"]) != self.info.row_bytes(layout) or row["width"] < 1 or row["height"] < 1:
+                raise self._damaged(f"row '{row['key']}' has {len(row['ids'])} bytes of ids for the layout {layout}")
+            row["layout"] = layout
+            yield row
+
+    def _to_tokens(self, rows: list[dict[str, Any]]) -> Tokens:
+        layout: Layout = rows[0]["layout"]
+        if any(row["layout"] != layout for row in rows):
+            raise UsageError("these rows have different layouts; ask for rows of one layout, or use batches()")
+        data = np.frombuffer(b"".join(row["ids"] for row in rows), self.info.dtype)
+        ids = data.reshape(len(rows), layout_size(layout), -1)
+        if (ids >= np.array(self.info.codebook)).any():
+            raise self._damaged("an id is outside the codebook")
+        lengths = np.array([-1 if row["length"] is None else row["length"] for row in rows])
+        return self._pack(ids, layout, lengths)
+
+    def _pack(self, ids: np.ndarray, layout: Layout, lengths: np.ndarray) -> Tokens:
+        """Ids (B, N, G) of any integer type and lengths (B,), -1 for N, as `Tokens`."""
+        count = ids.shape[1]
+        if lengths.max() > count or (lengths < -1).any():
+            raise self._damaged(f"a row claims more than its {count} tokens")
+        ids = ids[..., 0] if len(self.info.codebook) == 1 else ids
+        valid = None
+        if (lengths >= 0).any():
+            valid = torch.from_numpy(np.where(lengths < 0, count, lengths).astype(np.int64))
+        return Tokens(torch.from_numpy(ids.astype(np.int64)), layout, self.info.codebook, lengths=valid)
+
+    def _damaged(self, what: str) -> DataError:
+        return DataError(f"{self.path}: {what}: the file is damaged")
+
+
+class _arrow_errors:
+    """Turns whatever Arrow raises over a file into a `DataError` of one line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        import pyarrow as pa
+
+        if isinstance(error, (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)):
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"{self._path}: damaged Parquet file ({first})") from error
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file by name, its footer no larger than a token set can need."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UsageError(f"{path} is a folder, not a file" if path.is_dir() else f"{path} does not exist")
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(0, path.stat().st_size - 8))
+        tail = file.read(8)
+    if head != b"PAR1":
+        raise UsageError(f"{path} is no Parquet file")
+    if tail[-4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > _MAX_FOOTER:
+        raise DataError(f"{path}: the end of the Parquet file is missing: it is truncated or damaged")
+    with _arrow_errors(path):
+        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
