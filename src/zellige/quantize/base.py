@@ -45,6 +45,11 @@ class Quantizer(nn.Module):
     dim: int
     codebook: tuple[int, ...]
 
+    @property
+    def input_dim(self) -> int:
+        """Channels of the latents `forward` and `encode` take: D, or 2D where it predicts a variance too."""
+        return self.dim
+
     @abstractmethod
     def forward(self, z: Tensor) -> Quantized:
         """Quantize with the training path: straight-through gradient, losses, statistics."""

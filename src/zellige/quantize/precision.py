@@ -1,13 +1,29 @@
-"""Keeping index arithmetic out of the reach of autocast."""
+"""Keeping index arithmetic out of the reach of autocast and of reduced-precision matmuls."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 
-def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Autocast off on the device of `like`: float32 matmuls stay float32, so ids do not move."""
-    return torch.autocast(like.device.type, enabled=False)
+@contextmanager
+def full_precision(like: Tensor) -> Iterator[None]:
+    """Float32 products in full on the device of `like`, so that ids do not move.
+
+    Autocast is off inside, and so are TF32 and bfloat16 products, which
+    `torch.set_float32_matmul_precision` may have allowed.
+    """
+    candidates = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    backends = [backend for backend in candidates if hasattr(backend, "fp32_precision")]  # from torch 2.9 on
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(like.device.type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

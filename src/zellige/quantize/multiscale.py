@@ -1,0 +1,161 @@
+"""Multi-scale residual quantization: an image as token maps from coarse to fine.
+
+Legend: B samples, N = h·w positions of the finest scale, D dimensions, K codes, L tokens of all scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zellige.core.errors import UsageError
+from zellige.core.tokens import Layout
+from zellige.quantize.base import Quantized, Quantizer, straight_through
+from zellige.quantize.codebook import Codebook
+from zellige.quantize.precision import full_precision
+from zellige.quantize.stats import batch_stats
+
+
+class MultiScaleResidualQuantizer(Quantizer):
+    """Residual quantization over scales with one codebook (VAR, arXiv 2404.02905).
+
+    With f̂ = 0, for each scale s: the residual f − f̂ is averaged down to s, every position takes its
+    nearest code, the code map is enlarged (bicubic) and blended, h' = (1 − ρ)·h + ρ·conv(h), and f̂ += h'.
+    A few 3×3 convolutions serve all scales, each scale the one whose tick on [0, 1] is nearest.
+
+    Latents are (B, N, D) on the finest scale, row by row; ids are (B, L), scale after scale, and their
+    layout is `scales`. Losses, means over the scales: `codebook` = w·mean (f̂_s − sg[f])², `commitment` =
+    β·mean (sg[f̂_s] − f)².
+
+    Parameters: `embedding.weight` (K, D), `blends.{j}.weight` and `.bias`.
+
+    Example:
+        >>> quantizer = MultiScaleResidualQuantizer(dim=8, codes=256, scales=[1, 2, 4])
+        >>> quantizer.encode(torch.randn(2, 16, 8)).shape
+        torch.Size([2, 21])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        codes: int,
+        *,
+        scales: Sequence[int | Sequence[int]],
+        beta: float = 0.25,
+        codebook_weight: float = 1.0,
+        blends: int = 4,
+        blend_ratio: float = 0.5,
+    ) -> None:
+        """Quantizer with a random codebook and blends.
+
+        Args:
+            dim: D.
+            codes: K.
+            scales: sides of the maps, one number a square map or (height, width), coarse to fine.
+            beta: weight of the commitment loss.
+            codebook_weight: weight of the codebook loss.
+            blends: convolutions shared by the scales, at least 1.
+            blend_ratio: ρ, in [0, 1].
+        """
+        super().__init__()
+        sides = [(side, side) if isinstance(side, int) else tuple(side) for side in scales]
+        if not sides or any(len(side) != 2 or min(side) < 1 for side in sides):
+            raise UsageError(f"scales are sides of at least 1, or (height, width) pairs; got {list(scales)}")
+        if blends < 1 or not 0 <= blend_ratio <= 1:
+            raise UsageError(f"blends is at least 1 and blend_ratio in [0, 1]; got {blends} and {blend_ratio}")
+        self.dim, self.codebook = dim, (codes,)
+        self.scales: Layout = tuple(sides)
+        self.beta, self.codebook_weight, self.blend_ratio = beta, codebook_weight, blend_ratio
+        self.embedding = Codebook(codes, dim)
+        self.blends = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(blends))
+        self.blend_of_scale = nearest_ticks(len(sides), blends)
+
+    def layout(self, grid: tuple[int, ...]) -> Layout:
+        """The scales. Raises `UsageError` unless `grid` is the finest of them."""
+        if tuple(grid) != self.scales[-1]:
+            raise UsageError(f"scales {self.scales} tokenize a grid of {self.scales[-1]}, not {tuple(grid)}")
+        return self.scales
+
+    def forward(self, z: Tensor) -> Quantized:
+        with full_precision(z):
+            f = self._grid(z)
+            rounds = list(self._scan(f.detach()))
+            sums = [total for _, _, total in rounds]
+            ids = torch.cat([ids for _, ids, _ in rounds], dim=1)
+            losses = {
+                "commitment": self.beta * torch.stack([F.mse_loss(f, total.detach()) for total in sums]).mean(),
+                "codebook": self.codebook_weight * torch.stack([F.mse_loss(t, f.detach()) for t in sums]).mean(),
+            }
+            z_q = straight_through(z.float(), _sequence(sums[-1]))
+        return Quantized(z_q.to(z.dtype), ids, losses, batch_stats(ids, self.codebook[0]))
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        return torch.cat([ids for _, ids, _ in self._scan(self._grid(z))], dim=1)
+
+    def lookup(self, ids: Tensor) -> Tensor:
+        return self.partial_sums(ids)[-1]
+
+    def partial_sums(self, ids: Tensor) -> list[Tensor]:
+        """f̂ (B, N, D) after each scale: the image as far as the scales up to it tell."""
+        with full_precision(self.embedding.weight):
+            maps = ids.split([height * width for height, width in self.scales], dim=1)
+            return [_sequence(total) for total in accumulate(map(self._contribution, maps, range(len(maps))))]
+
+    @torch.no_grad()
+    def neighbours(self, query: Tensor, k: int) -> Tensor:
+        """As in the contract; each scale around its own residual, with the earlier scales at their best codes."""
+        if not query.is_floating_point():
+            vectors, ids = self.embedding.lookup(query).flatten(0, 1), query
+            return self.embedding.nearest_k(vectors, ids.flatten(), k).view(*ids.shape, k)
+        found = []
+        for residual, ids, _ in self._scan(self._grid(query)):
+            found.append(self.embedding.nearest_k(residual, ids.flatten(), k).view(*ids.shape, k))
+        return torch.cat(found, dim=1)
+
+    def _scan(self, f: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each scale: the residual vectors (B·n, D), their ids (B, n), and f̂ (B, D, h, w) with them."""
+        total = torch.zeros_like(f)
+        with full_precision(f):
+            for index, scale in enumerate(self.scales):
+                residual = _sequence(F.interpolate(f - total.detach(), scale, mode="area")).flatten(0, 1)
+                ids = self.embedding.nearest(residual).view(len(f), -1)
+                total = total + self._contribution(ids, index)
+                yield residual, ids, total
+
+    def _contribution(self, ids: Tensor, index: int) -> Tensor:
+        """What the codes (B, n) of scale `index` add to f̂: (B, D, h, w)."""
+        codes = self.embedding.lookup(ids).transpose(1, 2).unflatten(2, self.scales[index])
+        if self.scales[index] != self.scales[-1]:
+            codes = F.interpolate(codes, self.scales[-1], mode="bicubic")
+        return torch.lerp(codes, self.blends[self.blend_of_scale[index]](codes).float(), self.blend_ratio)
+
+    def _grid(self, z: Tensor) -> Tensor:
+        height, width = self.scales[-1]
+        if tuple(z.shape[1:]) != (height * width, self.dim):
+            raise UsageError(
+                f"scales up to {height}×{width} take latents (B, {height * width}, {self.dim}), not {tuple(z.shape)}"
+            )
+        return z.float().transpose(1, 2).unflatten(2, (height, width))
+
+
+def _sequence(x: Tensor) -> Tensor:
+    """(B, D, h, w) to (B, h·w, D)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def nearest_ticks(scales: int, ticks: int) -> list[int]:
+    """For each of `scales` even steps on [0, 1], the nearest of `ticks` even ticks inside it.
+
+    Ticks keep 1/(3·ticks) off the ends when there are four, else 1/(2·ticks). Two of ten scales lie midway
+    between two of four ticks, so this is float arithmetic of numpy, as in the released code, whose
+    rounding decides them: 0, 0, 1, 1, 1, 2, 2, 3, 3, 3.
+    """
+    margin = 1 / 3 / ticks if ticks == 4 else 1 / 2 / ticks
+    places = np.linspace(margin, 1 - margin, ticks)
+    return [int(np.abs(places - index / max(scales - 1, 1)).argmin()) for index in range(scales)]

@@ -1,0 +1,107 @@
+"""Nearest-code search: exact, in float32, in tiles that stay in cache.
+
+The score of a pair is ½|e|² − z·e, which orders codes as |z − e|² does. On a CPU `argmin` over the
+scores costs more than the product that makes them, so the search has two levels: the minimum of
+each block of codes, then `argmin` among the block minima and inside the winning block.
+
+Legend: M vectors, K codes, D dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zellige.quantize.precision import full_precision
+
+_BLOCK = 64
+"""Codes whose minimum is taken first; also the multiple that vectors are padded to."""
+_COLUMNS = 2**14
+"""Codes of one tile."""
+_TILE = {"cpu": 2**20}
+"""Scores of one tile: 4 MB on a CPU, so that it stays in the second-level cache."""
+_TILE_ELSEWHERE = 2**24
+"""Scores of one tile on accelerators (64 MB), which want fewer and larger launches."""
+
+
+@torch.no_grad()
+def nearest_codes(z: Tensor, codes: Tensor) -> Tensor:
+    """Index of the code nearest to each vector, the lowest one among equals.
+
+    Args:
+        z: (M, D) vectors.
+        codes: (K, D).
+
+    Returns:
+        int64 (M,). Vectors that are not finite get some valid index.
+    """
+    table = _score_table(codes, _BLOCK)
+    count, columns = len(z), min(len(table), _COLUMNS)
+    rows = _rows(count, columns, z.device)
+    vectors = _with_ones(z, rows)
+    scores = vectors.new_empty(rows * columns)
+    found = [_nearest_in_tile(chunk, table, columns, scores) for chunk in vectors.split(rows)]
+    return torch.cat(found)[:count].clamp(max=len(codes) - 1) if found else z.new_empty(0, dtype=torch.long)
+
+
+def _nearest_in_tile(vectors: Tensor, table: Tensor, columns: int, scores: Tensor) -> Tensor:
+    best = vectors.new_full((len(vectors),), torch.inf)
+    index = torch.zeros_like(best, dtype=torch.long)
+    every = torch.arange(len(vectors), device=vectors.device)
+    for start in range(0, len(table), columns):
+        part = table[start : start + columns]
+        tile = scores[: len(vectors) * len(part)].view(len(vectors), len(part))
+        with full_precision(vectors):
+            torch.mm(vectors, part.t(), out=tile)
+        blocks = tile.view(len(vectors), -1, _BLOCK)
+        value, block = blocks.amin(2).min(1)
+        inside = blocks[every, block].argmin(1)
+        better = value < best
+        best = torch.where(better, value, best)
+        index = torch.where(better, start + block * _BLOCK + inside, index)
+    return index
+
+
+@torch.no_grad()
+def nearest_k_codes(z: Tensor, codes: Tensor, first: Tensor, k: int) -> Tensor:
+    """The k nearest codes of each vector, nearest first.
+
+    Args:
+        z: (M, D) vectors.
+        codes: (K, D).
+        first: int64 (M,), the code that is to come first: the nearest one, or the vector's own id.
+        k: 1 to K.
+
+    Returns:
+        int64 (M, k).
+    """
+    table = _score_table(codes, 1)
+    rows = _rows(len(z), len(codes), z.device)
+    found = []
+    for vectors, own in zip(_with_ones(z, 1).split(rows), first.split(rows), strict=True):
+        with full_precision(vectors):
+            scores = vectors @ table.t()
+        scores.scatter_(1, own[:, None], -torch.inf)
+        found.append(scores.topk(k, dim=1, largest=False, sorted=True).indices)
+    return torch.cat(found) if found else first.new_empty(0, k)
+
+
+def _rows(count: int, columns: int, device: torch.device) -> int:
+    tile = _TILE.get(device.type, _TILE_ELSEWHERE)
+    needed = -(-count // _BLOCK) * _BLOCK
+    return max(_BLOCK, min(needed, tile // columns // _BLOCK * _BLOCK))
+
+
+def _score_table(codes: Tensor, multiple: int) -> Tensor:
+    """Rows (−e, ½|e|²), so that one product with (z, 1) gives the scores; padded with rows that never win."""
+    codes = codes.float()
+    table = torch.cat([-codes, codes.square().sum(1, keepdim=True) / 2], dim=1)
+    padded = F.pad(table, (0, 0, 0, -len(table) % multiple))
+    padded[len(table) :, -1] = torch.inf
+    return padded
+
+
+def _with_ones(z: Tensor, multiple: int) -> Tensor:
+    """Rows (z, 1), padded to whole tiles: equal shapes give a vector the same sums in any batch."""
+    return F.pad(F.pad(z.float(), (0, 1), value=1.0), (0, 0, 0, -len(z) % multiple))
