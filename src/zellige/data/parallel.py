@@ -18,21 +18,27 @@ def default_workers() -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`function` of each item, in order, computed by `workers` threads up to 2·`workers` items ahead.
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, *, ahead: int = 0
+) -> Iterator[Result]:
+    """`function` of each item, in order, computed by `workers` threads.
 
-    `items` is read in the caller's thread. With no workers everything happens in the caller's thread.
+    They work up to `ahead` items ahead of the caller, at least 2·`workers`. `items` is read in the caller's
+    thread. With no workers everything happens in the caller's thread.
     """
     if workers == 0:
         yield from map(function, items)
         return
     source = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="zellige-data")
+    pending: deque[Future[Result]] = deque()
     try:
-        ahead: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(source, 2 * workers))
-        while ahead:
-            result = ahead.popleft().result()
-            ahead.extend(pool.submit(function, item) for item in islice(source, 1))
+        pending.extend(pool.submit(function, item) for item in islice(source, max(ahead, 2 * workers)))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(source, 1))
             yield result
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for future in pending:
+            future.cancel()
+        pool.shutdown(wait=False)  # may run while the interpreter ends, when waiting is no longer possible

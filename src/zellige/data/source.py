@@ -8,6 +8,7 @@ depend on how many images there are.
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class ImageSource(ABC):
         self.strict = strict
         self.skipped: list[Skipped] = []
         self.skipped_count = 0
+        self._lock = threading.Lock()
 
     @abstractmethod
     def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
@@ -111,10 +113,11 @@ class ImageSource(ABC):
         return None
 
     def skip(self, key: str, reason: str) -> None:
-        """Count a file that is left out; the first of them by name."""
-        self.skipped_count += 1
-        if len(self.skipped) < MAX_NAMED_SKIPS:
-            self.skipped.append(Skipped(key, reason))
+        """Count a file that is left out; the first of them by name. Any thread may call it."""
+        with self._lock:
+            self.skipped_count += 1
+            if len(self.skipped) < MAX_NAMED_SKIPS:
+                self.skipped.append(Skipped(key, reason))
 
     def __iter__(self) -> Iterator[ImageRecord]:
         self.skipped, self.skipped_count = [], 0
