@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import ZelligeError
-from zellige.metrics.protocol import Measurement
+from zellige.metrics.protocol import Measurement, Protocol
 
 Rounding = Literal["uint8", "float"]
 
@@ -41,9 +41,14 @@ class PairedMetric(Metric):
     def __init__(self, rounding: Rounding = "uint8") -> None:
         self.rounding = rounding
 
+    @property
     @abstractmethod
-    def update(self, reference: Tensor, output: Tensor) -> None:
-        """Add a batch of pairs, float (B, 3, H, W) in [-1, 1]."""
+    def protocol(self) -> Protocol:
+        """How the figure is measured, with the samples so far."""
+
+    @abstractmethod
+    def update(self, reference: Tensor, output: Tensor) -> Tensor | None:
+        """Add a batch of pairs, float (B, 3, H, W) in [-1, 1]; returns a value an image, (B,), if there are such."""
 
     def unit_range(self, x: Tensor) -> Tensor:
         """Pixels in [-1, 1] as the values measured on: clamped, in [0, 1], in steps of 1/255 for ``uint8``."""
@@ -66,15 +71,13 @@ class PerImageMetric(PairedMetric):
     def per_image(self, reference: Tensor, output: Tensor) -> Tensor:
         """One value an image, (B,), of pixels (B, 3, H, W) in [-1, 1]."""
 
-    @abstractmethod
-    def measurement(self, value: float, spread: float | None, samples: int) -> Measurement:
-        """`value` with the protocol of this metric."""
-
-    def update(self, reference: Tensor, output: Tensor) -> None:
-        self.mean.update(self.per_image(reference, output))
+    def update(self, reference: Tensor, output: Tensor) -> Tensor:
+        values = self.per_image(reference, output)
+        self.mean.update(values)
+        return values
 
     def compute(self) -> tuple[Measurement, ...]:
-        return (self.measurement(self.mean.value(), self.mean.spread(), self.mean.count),)
+        return (Measurement(self.mean.value(), self.protocol, self.mean.spread()),)
 
     def merge(self, other: Self) -> None:
         self.mean.merge(other.mean)

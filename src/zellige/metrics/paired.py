@@ -22,8 +22,9 @@ class PSNR(PerImageMetric):
     def per_image(self, reference: Tensor, output: Tensor) -> Tensor:
         return -10 * mse_per_image(self.unit_range(reference), self.unit_range(output)).log10()
 
-    def measurement(self, value: float, spread: float | None, samples: int) -> Measurement:
-        return Measurement(value, _psnr_protocol("", "10 log10(1/MSE) an image, then the mean", self, samples), spread)
+    @property
+    def protocol(self) -> Protocol:
+        return _psnr_protocol("", "10 log10(1/MSE) of each image, then the mean", self.rounding, self.mean.count)
 
 
 class PooledPSNR(PairedMetric):
@@ -32,6 +33,10 @@ class PooledPSNR(PairedMetric):
     def __init__(self, rounding: Rounding = "uint8") -> None:
         super().__init__(rounding)
         self.squares, self.values, self.count = 0.0, 0, 0
+
+    @property
+    def protocol(self) -> Protocol:
+        return _psnr_protocol("pooled", "10 log10(1/MSE), MSE over all pixels of the set", self.rounding, self.count)
 
     def update(self, reference: Tensor, output: Tensor) -> None:
         mse = mse_per_image(self.unit_range(reference), self.unit_range(output))
@@ -42,8 +47,7 @@ class PooledPSNR(PairedMetric):
     def compute(self) -> tuple[Measurement, ...]:
         mse = self.squares / self.values if self.values else math.nan
         value = -10 * math.log10(mse) if mse else math.inf
-        protocol = _psnr_protocol("pooled", "10 log10(1/MSE), MSE over all pixels", self, self.count)
-        return (Measurement(value, protocol),)
+        return (Measurement(value, self.protocol),)
 
     def merge(self, other: Self) -> None:
         self.squares += other.squares
@@ -66,15 +70,15 @@ class SSIM(PerImageMetric):
             return torch.full((len(reference),), math.nan)
         return ssim_map(self.unit_range(reference), self.unit_range(output), self.window, self.sigma).mean((1, 2, 3))
 
-    def measurement(self, value: float, spread: float | None, samples: int) -> Measurement:
-        protocol = Protocol(
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol(
             metric="SSIM",
-            definition="Gaussian 11×11, σ 1.5, valid region, biased covariance, an RGB channel each, then the mean",
+            definition="Gaussian 11×11, σ 1.5, valid region, biased covariance; mean over RGB channels, then images",
             data_range="[0, 1]",
             rounding=self.rounding,
-            samples=samples,
+            samples=self.mean.count,
         )
-        return Measurement(value, protocol, spread)
 
 
 def mse_per_image(x: Tensor, y: Tensor) -> Tensor:
@@ -109,7 +113,5 @@ def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
     return planes.view(*x.shape[:2], *planes.shape[-2:])
 
 
-def _psnr_protocol(variant: str, definition: str, metric: PairedMetric, samples: int) -> Protocol:
-    return Protocol(
-        "PSNR", variant, definition, unit="dB", data_range="[0, 1]", rounding=metric.rounding, samples=samples
-    )
+def _psnr_protocol(variant: str, definition: str, rounding: Rounding, samples: int) -> Protocol:
+    return Protocol("PSNR", variant, definition, unit="dB", data_range="[0, 1]", rounding=rounding, samples=samples)

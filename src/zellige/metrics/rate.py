@@ -30,13 +30,20 @@ class BitsPerPixel(Metric):
         """Add images of one size: bits of each, (B,) or a number."""
         self.mean.update(torch.as_tensor(bits, dtype=torch.float64) / (height * width))
 
-    def compute(self) -> tuple[Measurement, ...]:
-        fixed = self.coding == FIXED_LENGTH
-        definition = "tokens · log2 K / (W · H) of an image" if fixed else "8 · file bytes / (W · H) of an image"
-        protocol = Protocol(
-            "bits per pixel", self.coding, f"{definition}, then the mean", unit="bpp", samples=self.mean.count
+    @property
+    def protocol(self) -> Protocol:
+        """How the figure is measured, with the samples so far."""
+        bits = "tokens · log2 K" if self.coding == FIXED_LENGTH else "8 · file bytes, headers included,"
+        return Protocol(
+            "bits per pixel",
+            self.coding,
+            f"{bits} / (W · H) of each image, then the mean",
+            unit="bpp",
+            samples=self.mean.count,
         )
-        return (Measurement(self.mean.value(), protocol, self.mean.spread()),)
+
+    def compute(self) -> tuple[Measurement, ...]:
+        return (Measurement(self.mean.value(), self.protocol, self.mean.spread()),)
 
     def merge(self, other: Self) -> None:
         self.mean.merge(other.mean)

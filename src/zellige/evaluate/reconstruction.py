@@ -1,0 +1,233 @@
+"""How well a tokenizer keeps images: one pass over a set, at each image's own size.
+
+    images → batches of one size → encode → Tokens → decode → crop → metrics
+                                               └→ code usage, bits          └→ examples, rates
+
+Memory does not grow with the set: running sums, a bounded list of figures an image, a few examples.
+Legend: B images, H W pixels.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zellige.codec.zel import EncodedImage, dumps
+from zellige.core.contract import Tokenizer
+from zellige.core.errors import UsageError, ZelligeError
+from zellige.core.pixels import from_uint8, to_uint8
+from zellige.core.tiling import decode_tokens, encode_image
+from zellige.core.tokens import Tokens
+from zellige.data import ImageRecord, ImageSource, open_images
+from zellige.evaluate.batches import Numbered, by_size
+from zellige.evaluate.environment import environment, hardware
+from zellige.evaluate.pictures import example
+from zellige.evaluate.rates import RateStudy
+from zellige.evaluate.result import CodeProfile, EvalResult, Example, ImageResult, TokenizerFacts
+from zellige.metrics import PAIRED, BitsPerPixel, CodebookUsage, Measurement, PerImageMetric, Rounding, Throughput
+from zellige.metrics.rate import FIXED_LENGTH
+
+EXAMPLES = 8
+IMAGES_LISTED = 100
+_PROFILE_POINTS = 240
+ZEL_FILE = ".zel file"
+
+
+def evaluate(
+    tokenizer: Tokenizer,
+    source: str | Path | ImageSource,
+    *,
+    batch_size: int = 8,
+    precision: torch.dtype = torch.float32,
+    limit: int | None = None,
+    rounding: Rounding = "uint8",
+    codecs: bool = True,
+    codec_images: int = 64,
+    command: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> EvalResult:
+    """Encode, decode and measure every image of `source` with `tokenizer`, on the device it is on.
+
+    Args:
+        tokenizer: any image tokenizer; set to evaluation mode by the caller (`zellige.load` does).
+        source: what `zellige.data.open_images` takes, or what it returns.
+        batch_size: images of equal size that run together.
+        precision: float32, or what autocast computes in.
+        limit: at most so many images.
+        rounding: measure reconstructions rounded to ``uint8``, as they would be saved, or as ``float``.
+        codecs: also compress the first `codec_images` by JPEG, WebP and AVIF.
+        command: the command line, for the record.
+        progress: called with the number of images done, after every batch.
+
+    Raises:
+        UsageError: the tokenizer takes one image size only and an image has another, or the source
+            does not exist.
+        ZelligeError: no image could be read.
+    """
+    images = open_images(source) if isinstance(source, (str, Path)) else source
+    if limit is not None and limit < 1:
+        raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
+    with ExitStack() as stack:
+        study = None
+        if codecs and tokenizer.codebook:
+            study = stack.enter_context(RateStudy(codec_images))
+        run = _Run(tokenizer, batch_size, precision, rounding, study)
+        for batch in by_size(islice(images, limit), batch_size):
+            run.add(batch)
+            if progress:
+                progress(run.count)
+    if not run.count:
+        raise ZelligeError(f"no image of {images.name} could be read; {images.skipped_count} were skipped")
+    return run.result(images, command)
+
+
+class _Run:
+    """The sums of one evaluation."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        batch_size: int,
+        precision: torch.dtype,
+        rounding: Rounding,
+        study: RateStudy | None,
+    ) -> None:
+        self.tokenizer, self.precision, self.study = tokenizer, precision, study
+        self.device = tokenizer.device
+        self.name, self.fingerprint = tokenizer.name, tokenizer.fingerprint()
+        conditions = f"{hardware(self.device)}, {str(precision).removeprefix('torch.')}, batches of up to {batch_size}"
+        self.speed = {task: Throughput(task, conditions) for task in ("encode", "decode")}
+        self.paired = [metric(rounding) for metric in PAIRED]
+        discrete = bool(tokenizer.codebook)
+        self.usage = CodebookUsage(tokenizer.codebook) if discrete else None
+        self.rates = {coding: BitsPerPixel(coding) for coding in (FIXED_LENGTH, ZEL_FILE)} if discrete else {}
+        self.count = 0
+        self.listed: list[tuple[float, int, ImageResult]] = []  # a heap, highest PSNR on top
+        self.examples: list[tuple[int, Example]] = []
+        self._draw = random.Random(0)
+        self._warm = False
+
+    def add(self, batch: list[Numbered]) -> None:
+        """Encode, decode and measure images of one size."""
+        pixels = torch.cat([from_uint8(record.image) for _, record in batch])
+        height, width = pixels.shape[-2:]
+        tokens, output = self._round_trip(pixels.to(self.device))
+        output = output[..., :height, :width].float()
+        reference = pixels.to(output.device)
+        figures = {metric.protocol.key: metric.update(reference, output) for metric in self.paired}
+        if self.usage:
+            self.usage.update(tokens)
+        for i, (number, record) in enumerate(batch):
+            values = {key: each[i].item() for key, each in figures.items() if each is not None}
+            self._add_image(number, record, tokens[i], output[i : i + 1], values)
+
+    def result(self, images: ImageSource, command: str) -> EvalResult:
+        """All figures, over what was added."""
+        found: list[Measurement] = []
+        for metric in (*self.paired, *self.rates.values(), *([self.usage] if self.usage else []), *self.speed.values()):
+            if not (isinstance(metric, PerImageMetric) and metric.mean.count == 0):  # all images too small for it
+                found += [m.on(reference=images.name, resize="native size") for m in metric.compute()]
+        return EvalResult(
+            tokenizer=self._facts(),
+            source=images.name,
+            count=self.count,
+            measurements=tuple(found),
+            images=tuple(row for _, _, row in sorted(self.listed, key=lambda item: -item[1])),
+            examples=tuple(shown for _, shown in sorted(self.examples, key=lambda item: item[0])),
+            codes=self._profiles(),
+            rates=self.study.result(images.name) if self.study else None,
+            skipped=tuple((skip.key, skip.reason) for skip in images.skipped),
+            skipped_count=images.skipped_count,
+            environment=environment(self.device),
+            command=command,
+        )
+
+    def _round_trip(self, pixels: Tensor) -> tuple[Tokens, Tensor]:
+        """Tokens, on the CPU, and pixels of a batch, both timed, after a first batch to warm up."""
+        with torch.inference_mode(), self._autocast():
+            if not self._warm:
+                decode_tokens(self.tokenizer, encode_image(self.tokenizer, pixels))
+                self._warm = True
+            start = self._clock()
+            tokens = encode_image(self.tokenizer, pixels)
+            middle = self._clock()
+            output = decode_tokens(self.tokenizer, tokens)
+            end = self._clock()
+        count, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
+        self.speed["encode"].update(count, height, width, middle - start)
+        self.speed["decode"].update(count, height, width, end - middle)
+        return tokens.to("cpu"), output
+
+    def _clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32)
+
+    def _add_image(
+        self, number: int, record: ImageRecord, tokens: Tokens, output: Tensor, values: dict[str, float]
+    ) -> None:
+        height, width = record.image.shape[:2]
+        bits = self._bits(tokens, height, width)
+        for coding, amount in bits.items():
+            self.rates[coding].update(amount, height, width)
+            values[self.rates[coding].protocol.key] = amount / (height * width)
+        count = tokens.num_tokens if tokens.lengths is None else int(tokens.lengths[0])
+        result = ImageResult(record.key, width, height, count, values)
+        self.count += 1
+        self._list(number, result)
+        self._show(number, record, output, result)
+        if self.study:
+            self.study.add(record.image, output, bits)
+
+    def _bits(self, tokens: Tokens, height: int, width: int) -> dict[str, float]:
+        """Bits of an image by each way of counting."""
+        if not self.rates:
+            return {}
+        file = dumps(EncodedImage(tokens, width, height, self.name, self.fingerprint))
+        return {FIXED_LENGTH: tokens.bits.item(), ZEL_FILE: 8 * len(file)}
+
+    def _list(self, number: int, result: ImageResult) -> None:
+        """Keep the figures of the images with the lowest PSNR."""
+        heapq.heappush(self.listed, (-result.values["psnr"], -number, result))
+        if len(self.listed) > IMAGES_LISTED:
+            heapq.heappop(self.listed)
+
+    def _show(self, number: int, record: ImageRecord, output: Tensor, result: ImageResult) -> None:
+        """Keep a few examples, each image of the stream with the same chance (reservoir sampling)."""
+        slot = len(self.examples) if len(self.examples) < EXAMPLES else self._draw.randrange(self.count)
+        if slot < EXAMPLES:
+            self.examples[slot : slot + 1] = [(number, example(result, record.image, to_uint8(output)[0]))]
+
+    def _facts(self) -> TokenizerFacts:
+        t = self.tokenizer
+        parameters = sum(p.numel() for p in t.parameters())
+        return TokenizerFacts(self.name, t.licence, self.fingerprint, parameters, t.codebook, t.stride)
+
+    def _profiles(self) -> tuple[CodeProfile, ...]:
+        if not self.usage:
+            return ()
+        several = len(self.usage.codebook) > 1
+        return tuple(
+            code_profile(f"group {i} of {len(self.usage.codebook)}" if several else "codebook", size, counts)
+            for i, (size, counts) in enumerate(zip(self.usage.codebook, self.usage.frequencies(), strict=True), 1)
+        )
+
+
+def code_profile(label: str, size: int, counts: Tensor) -> CodeProfile:
+    """The descending `counts` (n,) of the codes in use, at ranks that are even on a log axis."""
+    ranks = torch.logspace(0, math.log10(len(counts)), _PROFILE_POINTS).round().long().clamp(max=len(counts))
+    ranks = torch.unique_consecutive(ranks)
+    at = counts[ranks - 1]
+    return CodeProfile(label, size, len(counts), int(counts.sum()), tuple(ranks.tolist()), tuple(at.tolist()))

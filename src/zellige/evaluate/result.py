@@ -1,0 +1,184 @@
+"""What an evaluation found: `EvalResult`, and its JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zellige.codec.files import replacing
+from zellige.metrics import Measurement
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """The tokenizer that was evaluated.
+
+    Attributes:
+        fingerprint: 16 hex digits of its weights.
+        stride: pixels a token spans on each side.
+    """
+
+    name: str
+    licence: str
+    fingerprint: str
+    parameters: int
+    codebook: tuple[int, ...]
+    stride: int
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The figures of one image: name of the metric → value, in the metric's unit."""
+
+    key: str
+    width: int
+    height: int
+    tokens: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A triple to look at: uint8 (H, W, 3) arrays of at most display size, and the image's figures."""
+
+    result: ImageResult
+    original: np.ndarray
+    reconstruction: np.ndarray
+    difference: np.ndarray
+
+
+@dataclass(frozen=True)
+class CodeProfile:
+    """How often codes occur, most frequent first, at a few hundred ranks that are even on a log axis.
+
+    Attributes:
+        label: ``codebook`` or ``group 1 of 2``.
+        size: K, codes of the codebook; `used` of them occur among `total` tokens.
+        ranks: 1-based; `counts` are the occurrences at these ranks.
+    """
+
+    label: str
+    size: int
+    used: int
+    total: int
+    ranks: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """Rate and quality of one setting, means over the same images as every other point.
+
+    Attributes:
+        setting: ``quality 30``, ``fixed length``, ``.zel file``.
+    """
+
+    setting: str
+    rate: Measurement
+    quality: dict[str, Measurement]
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The points of one codec, lowest rate first.
+
+    Attributes:
+        settings: encoder and options, in words.
+    """
+
+    codec: str
+    settings: str
+    points: tuple[RatePoint, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A codec at the tokenizer's own bytes, image by image, interpolated between its qualities.
+
+    Attributes:
+        codec_psnr, tokenizer_psnr: means over the images where the codec's range holds that size;
+            None if there is no such image.
+        below, above: images that the tokenizer stores in less than the codec's smallest file, or in
+            more than its largest: these are never extrapolated.
+    """
+
+    codec: str
+    codec_psnr: Measurement | None
+    tokenizer_psnr: Measurement | None
+    below: int
+    above: int
+
+
+@dataclass(frozen=True)
+class RateDistortion:
+    """The tokenizer's points, one a way of counting its bits, the codecs' curves, and the comparison."""
+
+    tokenizer: tuple[RatePoint, ...]
+    codecs: tuple[RateCurve, ...]
+    comparisons: tuple[Comparison, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Everything that one evaluation found.
+
+    Attributes:
+        source: name of the set of images.
+        measurements: the figures over the set, each with its protocol.
+        images: per image; of a large set those with the lowest PSNR.
+        examples: a few images, drawn evenly from the set.
+        rates: None if codecs were not asked for, or the tokens are continuous.
+        skipped: files that could not be read, and why; `skipped_count` counts those beyond the list too.
+        environment: versions, hardware, date.
+        command: what was run.
+    """
+
+    tokenizer: TokenizerFacts
+    source: str
+    count: int
+    measurements: tuple[Measurement, ...]
+    images: tuple[ImageResult, ...]
+    examples: tuple[Example, ...]
+    codes: tuple[CodeProfile, ...]
+    rates: RateDistortion | None
+    skipped: tuple[tuple[str, str], ...]
+    skipped_count: int
+    environment: dict[str, str]
+    command: str = ""
+
+    def __getitem__(self, key: str) -> Measurement:
+        """The measurement of a key: ``result["psnr"]``."""
+        for measurement in self.measurements:
+            if measurement.protocol.key == key:
+                return measurement
+        raise KeyError(f"no '{key}'; there are {', '.join(m.protocol.key for m in self.measurements)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, JSON-ready: everything but the pictures."""
+        return {name: plain(value) for name, value in vars(self).items() if name != "examples"}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and measurements as dicts, lists and numbers; ∞ and NaN as text, as JSON has neither."""
+    if isinstance(value, Measurement):
+        return plain(value.as_dict())
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(vars(value))
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(result: EvalResult, path: str | Path) -> None:
+    """Write the figures, protocols and environment; the file appears whole or not at all."""
+    text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
