@@ -1,0 +1,1 @@
+"""The command line: `app` wires one file a command."""

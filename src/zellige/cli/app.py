@@ -1,0 +1,76 @@
+"""The command line: wires one file a command, and turns every failure into one line.
+
+Nothing here or at the top of a command's file imports torch: `zellige --help` and `zellige list`
+answer at once. Data goes to stdout, progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import zellige
+from zellige.cli import decode, demo, encode, eval, info, list, reconstruct, show, train
+from zellige.cli.errors import exit_code, explain, silence_stdout
+
+app = typer.Typer(
+    name="zellige",
+    help="Visual tokens: images to tokens and back, and everything around them.",
+    epilog="A first look: [bold]zellige demo[/bold]. Docs of a command: zellige COMMAND --help.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, list, show, encode, decode, reconstruct, info, train, eval):
+    app.command(command.__name__.rpartition(".")[2])(command.run)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"zellige {zellige.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
+    ] = False,
+) -> None:
+    """Visual tokens: images to tokens and back, and everything around them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    arguments = [*(sys.argv[1:] if argv is None else argv)]
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"] or ["--help"]
+    group = typer.main.get_command(app)
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")  # the libraries' own; what a user must know is an error line
+        try:
+            # Not group.main(): that would turn Ctrl-C and broken pipes into exits before we see them.
+            with group.make_context("zellige", arguments) as context:
+                group.invoke(context)
+            sys.stdout.flush()
+        except (typer.Exit, SystemExit) as stop:
+            code = stop.exit_code if isinstance(stop, typer.Exit) else stop.code
+            return code if isinstance(code, int) else int(code is not None)
+        except BaseException as error:
+            if debug:
+                traceback.print_exc()
+            line = explain(error, arguments)
+            if line:
+                print(f"zellige: error: {line}", file=sys.stderr)
+            if isinstance(error, OSError) and argv is None:
+                silence_stdout()
+            return exit_code(error)
+    return 0

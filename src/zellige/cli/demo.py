@@ -1,0 +1,5 @@
+"""`zellige demo`."""
+
+
+def run() -> None:
+    """x"""

@@ -1,0 +1,78 @@
+"""What the user reads when a command fails: one line and an exit code for any exception."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from zellige.core.errors import ZelligeError
+
+RESUMABLE = ("encode", "train")
+
+_REMEDY = {
+    errno.ENOSPC: "no space left on device; free some, or write elsewhere",
+    errno.EDQUOT: "disk quota exceeded; free some space, or write elsewhere",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "read-only file system; write elsewhere",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
+}
+
+
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """The line for an exception; empty where silence is right (a reader that closed the pipe)."""
+    again = "; run the same command with --resume to go on" if set(arguments) & set(RESUMABLE) else ""
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted{again}"
+    if isinstance(error, ZelligeError):
+        return _one_line(str(error))
+    if isinstance(error, BrokenPipeError):
+        return ""
+    if isinstance(error, OSError):
+        return _one_line(_explain_os(error))
+    if _out_of_memory(error):
+        return "out of memory; try a smaller --batch-size, or smaller images"
+    if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "zellige"
+        return f"{_one_line(error.format_message()).rstrip('.?')}; see: {path} --help"
+    return _one_line(
+        f"{type(error).__name__}: {error}; this is a bug in zellige: please report it, "
+        "and run again with --debug to see where it is"
+    )
+
+
+def exit_code(error: BaseException) -> int:
+    """130 for Ctrl-C and 141 for a closed pipe, as shells have it; the error's own code; or 1."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, BrokenPipeError):
+        return 141
+    return int(getattr(error, "exit_code", 1))
+
+
+def silence_stdout() -> None:
+    """Drop what stdout still holds, which Python would try to flush again, and complain, at exit."""
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file (a test's buffer): nothing is left to flush
+        return
+
+
+def _explain_os(error: OSError) -> str:
+    reason = _REMEDY.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
+    where = error.filename2 or error.filename
+    return f"{os.fspath(where)}: {reason}" if isinstance(where, (str, os.PathLike)) else reason
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter torch's
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

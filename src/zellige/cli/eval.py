@@ -1,0 +1,5 @@
+"""`zellige eval`."""
+
+
+def run() -> None:
+    """x"""

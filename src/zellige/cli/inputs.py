@@ -1,0 +1,91 @@
+"""The images a command works on: what the user named, minus what is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from zellige.cli.console import note
+from zellige.core.errors import DataError, UsageError
+from zellige.data import ImageRecord, ImageSource, open_images
+from zellige.data.open import Chain
+from zellige.data.source import Entry
+from zellige.data.transforms import center_crop_adm
+
+NAMED = 20  # skipped files that are printed; --json gives all that the source remembers
+
+
+class ImageInputs(ImageSource):
+    """Images of several sources as one, each under a key of its own.
+
+    Args:
+        names: paths, patterns and ``hf:`` names, as `open_images` takes them.
+        size: every image is resized to this short side and cropped to a square; None leaves them as they are.
+
+    Attributes:
+        is_done: tells for a key whether its image needs no work any more; it is then not decoded.
+        given: images that the last pass gave.
+        done_before: images that it left out by `is_done`.
+        animated: keys of files with several frames, of which the first was given.
+    """
+
+    def __init__(self, names: Sequence[str], size: int | None = None) -> None:
+        self.source = open_images(names)
+        super().__init__(self.source.name, workers=self.source.workers, strict=self.source.strict)
+        self.source.skip = self.skip  # type: ignore[method-assign]  # one list of what was left out
+        self.size = size
+        self.is_done: Callable[[str], bool] = lambda _: False
+        self.given = self.done_before = 0
+        self.animated: list[str] = []
+
+    def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
+        self.done_before = 0
+        seen: set[str] = set()
+        for entry in self.source.entries(order):
+            key, number = entry.key, 1
+            if isinstance(self.source, Chain):  # two folders may hold files of one name
+                while key in seen:
+                    number += 1
+                    key = f"{entry.key}~{number}"
+                seen.add(key)
+            if self.is_done(key):
+                self.done_before += 1
+            else:
+                yield replace(entry, key=key)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        self.given, self.animated = 0, []
+        for record in super().__iter__():
+            self.given += 1
+            if record.several_frames:
+                self.animated.append(record.key)
+            yield record if self.size is None else replace(record, image=center_crop_adm(record.image, self.size))
+
+    @property
+    def length(self) -> int | None:
+        return self.source.length
+
+    def check_some(self) -> None:
+        """Raise `UsageError` if there was no image at all, `DataError` if not one of them could be read."""
+        if self.given or self.done_before:
+            return
+        if not self.skipped_count:
+            raise UsageError(f"no images in {self.name}")
+        first = "; ".join(f"{item.key} {item.reason}" for item in self.skipped[:4])
+        raise DataError(f"none of the {self.skipped_count} images in {self.name} could be read: {first}")
+
+    def report(self) -> None:
+        """Name on stderr what was left out."""
+        _name("the first of several frames was used in", self.animated, len(self.animated))
+        _name("skipped", [f"{item.key} {item.reason}" for item in self.skipped], self.skipped_count)
+
+
+def _name(what: str, names: list[str], count: int) -> None:
+    if count:
+        note(f"{what} {count} file{'s' * (count > 1)}:")
+        for name in names[:NAMED]:
+            note(f"  {name}")
+        if count > NAMED:
+            note(f"  and {count - NAMED} more")

@@ -1,0 +1,136 @@
+"""The machine a command runs on, and the tokenizer it runs there. This file imports torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zellige.cli.console import note
+from zellige.cli.options import Precision
+from zellige.codec import EntropyModel
+from zellige.codec.entropy import TABLES_FILE
+from zellige.core.contract import Tokenizer
+from zellige.core.errors import UsageError
+from zellige.core.hub import bundled, load
+from zellige.core.tiling import decode_tokens, encode_image
+from zellige.core.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Session:
+    """A tokenizer on a device, in one precision.
+
+    Attributes:
+        dtype: what autocast computes in; float32 is no autocast.
+        tables: entropy tables beside a tokenizer in a local folder; None lets the codec look in the wheel.
+    """
+
+    tokenizer: Tokenizer
+    device: torch.device
+    dtype: torch.dtype
+    tables: EntropyModel | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the weights, which token files record."""
+        return self.tokenizer.fingerprint()
+
+    def check_size(self, size: int | None) -> None:
+        """Raise `UsageError` if the tokenizer takes one size only and `size`, None for any, is another."""
+        need = self.tokenizer.image_size
+        if need is not None and size != need:
+            raise UsageError(f"{self.tokenizer.name} takes {need}×{need} images; add --size {need}")
+
+    def check_discrete(self) -> None:
+        """Raise `UsageError` if its tokens are no ids, which is what token files hold."""
+        if not self.tokenizer.codebook:
+            raise UsageError(f"{self.tokenizer.name} gives continuous latents; token files hold ids")
+
+    def encode(self, pixels: Tensor) -> Tokens:
+        """Tokens, on the CPU, of pixels (B, 3, H, W) in [-1, 1]; large images go through in tiles."""
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode(), self._autocast():
+            return encode_image(self.tokenizer, pixels).to("cpu")
+
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Pixels (B, 3, H, W) in [-1, 1], on the CPU, padded size."""
+        with torch.inference_mode(), self._autocast():
+            return decode_tokens(self.tokenizer, tokens.to(self.device)).float().cpu()
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.dtype is not torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+
+
+def open_session(name: str, device: str = "auto", precision: Precision = Precision.AUTO) -> Session:
+    """Load the tokenizer `name` and choose where and how it runs.
+
+    Raises `UsageError` for an unknown name or device, and for models that are no tokenizers.
+    """
+    where = choose_device(device)
+    _limit_threads()
+    model = load(name, device=where, quiet=True)
+    if not isinstance(model, Tokenizer):
+        raise UsageError(f"'{name}' is a {type(model).__name__}, no tokenizer; see: zellige list")
+    if model.licence and name.partition("/")[0] not in bundled():
+        note(f"weights of {model.name}: {model.licence}")
+    has_tables = (Path(name) / TABLES_FILE).is_file()
+    return Session(model, where, choose_dtype(where, precision), EntropyModel.load(name) if has_tables else None)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; auto is CUDA, then Apple's GPU, then the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'; use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            have = f"{count} CUDA GPU{'s' * (count > 1)}" if count else "no CUDA GPU that this PyTorch can use"
+            raise UsageError(f"device '{name}' is not there: this machine has {have}; use --device cpu")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device '{name}' is not there: this PyTorch has no Apple GPU; use --device cpu")
+    elif device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device '{name}' is not supported; use auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """float32, or bfloat16 where it is asked for or, for auto, where the hardware computes in it."""
+    if precision is Precision.AUTO:
+        fast = (
+            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16(device)
+        )
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision is Precision.BF16 else torch.float32
+
+
+def _cpu_has_bf16(device: torch.device) -> bool:
+    """Whether the CPU multiplies bf16 natively: AVX512-BF16 or AMX."""
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def _limit_threads() -> None:
+    """As many threads as this process may use CPUs, which a container's quota makes fewer than there are."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, _, period = quota.read_text().partition(" ")
+        if limit.isdigit() and period.strip().isdigit():
+            usable = min(usable, max(1, round(int(limit) / int(period))))
+    torch.set_num_threads(usable)
