@@ -1,0 +1,1 @@
+"""What everything else stands on: tokens, contracts, cards, the registry, weights, images, errors."""

@@ -1,0 +1,1 @@
+"""Building blocks of networks, with no opinion about what they are for."""

@@ -1,0 +1,1 @@
+"""Training runs as YAML files, `<system>/<size>.yaml`."""

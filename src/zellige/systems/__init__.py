@@ -1,0 +1,1 @@
+"""Published systems: one module and one card (`<slug>.toml`) each, composed of parts."""
