@@ -1,0 +1,69 @@
+"""Read a published checkpoint file as a flat state dict, without executing anything in it."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zellige.core.errors import DataError, UsageError
+from zellige.core.hub import read_tensors
+
+WRAPPERS = ("ema", "model", "state_dict", "module")
+"""Keys under which training scripts store the weights; averaged ones first, as evaluation uses them."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What data-parallel and compiled models put in front of every key."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` or ``.ckpt`` file, on the CPU.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is damaged, holds other objects than tensors, or claims sizes it lacks.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no checkpoint file at {path}")
+    content = read_tensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state = _unwrap(content)
+    if not state:
+        raise DataError(f"{path} holds no state dict: no tensors by name, at the top or under {', '.join(WRAPPERS)}")
+    if sum(value.numel() for value in state.values()) > 8 * path.stat().st_size:  # a byte holds 8 values at most
+        raise DataError(f"{path} is damaged: its tensors claim to be larger than the file")
+    return state
+
+
+def _read_torch(path: Path) -> Any:
+    # Files from before torch 1.6 are no zip archives, and cannot be mapped into memory.
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:
+        raise DataError(
+            f"{path} holds pickled objects beside tensors, or is damaged; such objects are code and are not "
+            "executed: re-save its state dict as .safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path} is no intact checkpoint: {reason}") from None
+
+
+def _unwrap(content: Any) -> dict[str, Tensor]:
+    """The flat dict of tensors inside up to three `WRAPPERS`, its keys without `PREFIXES`."""
+    if not isinstance(content, dict):
+        return {}
+    for _ in range(3):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
