@@ -1,0 +1,15 @@
+"""The smallest configuration of each available system that still has all of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CONV = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1, "latent": 16}
+
+TINY: dict[str, dict[str, Any]] = {
+    "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
+    "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
+    "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
+    "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
+}
+"""Overrides of the default preset, by slug."""
