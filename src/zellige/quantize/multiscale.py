@@ -74,6 +74,8 @@ class MultiScaleResidualQuantizer(Quantizer):
         self.embedding = Codebook(codes, dim)
         self.blends = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(blends))
         self.blend_of_scale = nearest_ticks(len(sides), blends)
+        for index, blend in enumerate(self.blends):  # with few scales some serve none, and get no gradient
+            blend.requires_grad_(index in self.blend_of_scale)
 
     def layout(self, grid: tuple[int, ...]) -> Layout:
         """The scales. Raises `UsageError` unless `grid` is the finest of them."""

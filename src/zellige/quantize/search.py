@@ -36,13 +36,15 @@ def nearest_codes(z: Tensor, codes: Tensor) -> Tensor:
     Returns:
         int64 (M,). Vectors that are not finite get some valid index.
     """
+    if len(z) == 0:
+        return torch.empty(0, dtype=torch.long, device=z.device)
     table = _score_table(codes, _BLOCK)
     count, columns = len(z), min(len(table), _COLUMNS)
     rows = _rows(count, columns, z.device)
     vectors = _with_ones(z, rows)
     scores = vectors.new_empty(rows * columns)
     found = [_nearest_in_tile(chunk, table, columns, scores) for chunk in vectors.split(rows)]
-    return torch.cat(found)[:count].clamp(max=len(codes) - 1) if found else z.new_empty(0, dtype=torch.long)
+    return torch.cat(found)[:count].clamp(max=len(codes) - 1)
 
 
 def _nearest_in_tile(vectors: Tensor, table: Tensor, columns: int, scores: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ def nearest_k_codes(z: Tensor, codes: Tensor, first: Tensor, k: int) -> Tensor:
             scores = vectors @ table.t()
         scores.scatter_(1, own[:, None], -torch.inf)
         found.append(scores.topk(k, dim=1, largest=False, sorted=True).indices)
-    return torch.cat(found) if found else first.new_empty(0, k)
+    return torch.cat(found)
 
 
 def _rows(count: int, columns: int, device: torch.device) -> int:
