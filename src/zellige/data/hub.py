@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from huggingface_hub import HfApi, HfFileSystem
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from zellige.core.errors import DataError, MissingExtra, UsageError
 from zellige.data.parquet import Columns
@@ -31,11 +33,14 @@ class HubDataset(ImageSource):
         return self._length
 
     def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
+        data = self._data
+        if order is not None:  # shards in random order; a buffer of one leaves their rows as they are
+            data = data.shuffle(seed=int(order.integers(2**31)), buffer_size=1)
         try:
-            for number, row in enumerate(self._data):
-                yield self._columns.entry(f"{number:08d}", row)
-        except Exception as error:  # whatever the network and the data set's files can raise
-            raise DataError(f"{self.name} stopped: {_reason(error)}") from error
+            for number, row in enumerate(data):
+                yield self._columns.entry(f"{number:08d}", self._with_bytes(row))
+        except Exception as error:  # whatever the network and the set's files can raise
+            raise DataError(f"{self.name} stopped: {_first_line(error)}; is there a network?") from error
 
     def _open(self) -> Any:
         try:
@@ -43,16 +48,30 @@ class HubDataset(ImageSource):
         except ImportError as error:
             raise MissingExtra("datasets", "data") from error
         try:
+            HfApi().dataset_info(self.repository, timeout=10)  # `datasets` itself would retry for half a minute
             data = load_dataset(self.repository, split=self.split, streaming=True)
             if data.features is None:
                 data = data._resolve_features()
             for column, kind in data.features.items():
                 if isinstance(kind, Image):
                     data = data.cast_column(column, Image(decode=False))
+        except RepositoryNotFoundError as error:
+            raise UsageError(f"the Hub has no data set '{self.repository}', or it is not public") from error
+        except ValueError as error:  # an unknown split or configuration; the message lists those there are
+            raise UsageError(f"{self.name} cannot be opened: {_first_line(error)}") from error
         except Exception as error:
-            raise DataError(f"{self.name} cannot be opened: {_reason(error)}") from error
+            raise DataError(f"{self.name} cannot be opened: {_first_line(error)}; is there a network?") from error
         return data
 
+    def _with_bytes(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row; an image that is a file of the repository is fetched. No other path is followed."""
+        image = row[self._columns.image]
+        if isinstance(image, dict) and not image.get("bytes"):
+            path = image.get("path") or ""
+            if path.startswith("hf://datasets/"):
+                return {**row, self._columns.image: HfFileSystem().cat_file(path)}
+        return row
 
-def _reason(error: Exception) -> str:
-    return f"{(str(error) or type(error).__name__).splitlines()[0]} ({type(error).__name__}); is there a network?"
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -15,7 +15,8 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]  # documented, untyped
+from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 from webdataset.tariterators import base_plus_ext, group_by_keys
@@ -79,7 +80,7 @@ class TarShards(ImageSource):
         compressed = path.suffix != ".tar"
         run, last_stem, last_prefix = 0, "", ""
         try:
-            with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*" if compressed else "r:") as tar:
+            with open(path, "rb") as file, _open_tar(file, compressed) as tar:
                 for member in tar:
                     tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
                     stem, _, suffix = member.name.rpartition(".")
@@ -105,6 +106,23 @@ class TarShards(ImageSource):
             self.skip(path.name, f"cannot be read: {reason(error)}")
         except Exception as error:  # a damaged archive can raise anything inside tarfile and zlib
             self.skip(path.name, f"is a damaged or truncated tar ({str(error) or type(error).__name__})")
+
+
+class _CheckedHeader(tarfile.TarInfo):
+    """A header that is cut off or damaged is an error wherever it lies; tarfile would take it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except EOFHeaderError:
+            raise
+        except HeaderError as error:
+            raise ReadError(f"{error} at byte {tarfile.offset}") from error
+
+
+def _open_tar(file: BinaryIO, compressed: bool) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="r|*" if compressed else "r:", tarinfo=_CheckedHeader)
 
 
 def _member_kind(member: tarfile.TarInfo, suffix: str) -> Literal["image", "text"] | None:
