@@ -21,7 +21,6 @@ def print_json(value: Any) -> None:
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """A table on stdout; the columns named in `right` are aligned to the right."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -30,7 +29,14 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], right:
         table.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    print_wide(table)
+
+
+def print_wide(renderable: Any) -> None:
+    """Something of rich on stdout, wide where it does not go to a terminal."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else WIDE).print(renderable)
 
 
 def note(text: str) -> None:
@@ -45,6 +51,10 @@ class Progress:
         self.label, self.total, self.done = label, total, 0
         self._bar, self._started, self._last = bar, time.monotonic(), time.monotonic()
         self._task = bar.add_task(label, total=total) if bar else None
+
+    def reach(self, done: int) -> None:
+        """`done` items in all are finished."""
+        self.advance(done - self.done)
 
     def advance(self, count: int = 1) -> None:
         """`count` more items are finished."""

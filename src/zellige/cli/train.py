@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from zellige.cli.console import note
 
 
 def run(
@@ -13,18 +15,28 @@ def run(
         str, typer.Argument(metavar="RECIPE", help="A YAML file, or a bundled recipe such as zellige-photo/tiny.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE…]", help="Settings that replace those of the recipe.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE…]", help="Settings that replace the recipe's, such as optimizer.lr=1e-4."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; by default runs/RECIPE.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")] = False,
 ) -> None:
-    """Train a tokenizer; the run's folder gets checkpoints, a log and the trained model."""
+    """Train a tokenizer; the folder of the run gets checkpoints, a log and the trained model."""
     from zellige.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or [])
-    folder = output or Path("runs") / Path(recipe).with_suffix("")
+    folder = output or Path("runs") / (Path(recipe).stem if Path(recipe).suffix else recipe)
+
+    from zellige.cli.outputs import output_folder
     from zellige.train.tokenizer import train_tokenizer
 
-    train_tokenizer(settings, folder, resume)
+    def show(line: dict[str, Any]) -> None:
+        figures = (
+            f"{key} {line[key]:.4g}" for key in ("loss", "grad_norm", "usage", "steps_per_second") if key in line
+        )
+        note(f"step {line['step']:,} of {settings.steps:,}: {', '.join(figures)}")
+
+    with output_folder(folder):
+        print(train_tokenizer(settings, folder, resume=resume, on_log=show))
