@@ -1,0 +1,270 @@
+"""Weights: where they are found, and how they are kept.
+
+A saved model is one `model.safetensors` whose header holds the system and its configuration, so a
+file says by itself what it is. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zellige.core.card import Weights
+from zellige.core.contract import Model
+from zellige.core.errors import DataError, MissingExtra, UsageError, ZelligeError, nearest
+from zellige.core.registry import build, cards, resolve, system_class
+
+WEIGHTS = "model.safetensors"
+HEADER = "zellige"
+
+
+def bundled() -> list[str]:
+    """Names of the models in the wheel."""
+    folder = resources.files("zellige") / "bundled"
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and (p / WEIGHTS).is_file())
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = False) -> Model:
+    """A trained model, ready to use: in the wheel, in a local folder or file, or on the Hub.
+
+    Args:
+        name: a bundled name (``zellige-photo``); a folder or file saved by `save_pretrained`, or an
+            official checkpoint; ``system/preset`` whose weights are published; a Hub id
+            (``owner/name`` or ``hf:owner/name``).
+        quiet: do not show the licence of the weights on standard error.
+
+    Raises:
+        UsageError: nothing of this name is known, with the nearest names.
+        DataError: the file is damaged, or holds another architecture.
+    """
+    model = _find(str(name))
+    if model.licence and not quiet:
+        print(f"zellige: weights of {model.name}: {model.licence}", file=sys.stderr)
+    return model.to(device=device, memory_format=torch.channels_last).eval()
+
+
+def _find(name: str) -> Model:
+    system, _, preset = name.partition("/")
+    if system in bundled() and preset in ("", *cards()[system].presets):
+        found = read_model(Path(str(resources.files("zellige") / "bundled" / system / WEIGHTS)))
+        found.licence = found.licence or "Apache-2.0"
+        return found
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise UsageError(f"folder '{name}' holds no {WEIGHTS}; save a model there with save_pretrained")
+        return read_model(path / WEIGHTS)
+    if path.is_file():
+        return read_model(path)
+    if system in cards():
+        return _published(name)
+    if name.startswith("hf:") or (preset and "/" not in preset and not name.startswith((".", "/", "~"))):
+        return read_model(_download(name.removeprefix("hf:"), WEIGHTS))
+    if preset:
+        raise UsageError(f"no model at '{name}': it is no bundled name, file, folder or Hub id")
+    raise nearest(name, [*bundled(), *(n for n, c in cards().items() if c.status == "available")], "tokenizer")
+
+
+def _published(name: str) -> Model:
+    """Weights that a card points to, converted from their official layout."""
+    card, preset = resolve(name)
+    if preset.weights is None:
+        raise UsageError(
+            f"no weights are published for '{name}'; train it (zellige train) or build it fresh: zellige.build('{name}')"
+        )
+    source: Weights = preset.weights
+    try:
+        path = _download(source.source.removeprefix("hf:"), source.file)
+    except ZelligeError as error:
+        raise type(error)(f"{error}. Or pass the path of {source.file} ({source.licence}) once you have it") from None
+    from zellige.convert import load_official
+
+    model = load_official(path, preset=f"{card.name}/{preset.name}")
+    model.licence = source.licence
+    return model
+
+
+def _download(repo: str, file: str) -> Path:
+    """A file of a Hub repository, from the cache or the network."""
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise MissingExtra("huggingface-hub", "hub") from None
+    try:
+        return Path(hf_hub_download(repo, file))
+    except (LocalEntryNotFoundError, OSError) as error:
+        missing = isinstance(error, (EntryNotFoundError, HfHubHTTPError)) and not isinstance(
+            error, LocalEntryNotFoundError
+        )
+        why = "it is not there" if missing else "the Hub cannot be reached and the file is not in the cache"
+        raise ZelligeError(f"cannot get {file} of hf:{repo}: {why}") from None
+    except ValueError as error:  # a malformed repository id
+        raise UsageError(f"'{repo}' is no Hub id: {error}") from None
+
+
+def read_model(path: Path) -> Model:
+    """A model from one of our safetensors files, or from an official checkpoint by `convert`."""
+    header = _header(path) if path.suffix == ".safetensors" else None
+    if header is None:
+        from zellige.convert import load_official
+
+        return load_official(path)
+    try:
+        system, config = str(header["system"]), dict(header["config"])
+        with torch.device("meta"):  # shapes are compared before anything of the claimed size is allocated
+            expected = system_class(system).from_config(config).state_dict()  # type: ignore[attr-defined]
+    except UsageError as error:
+        raise DataError(f"'{path}' was saved by another version of zellige: {error}") from None
+    except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise DataError(f"the header of '{path}' describes no model: {error!r}") from None
+    state = read_tensors(path)
+    check_state(expected, state, str(path))
+    model: Model = system_class(system).from_config(config)  # type: ignore[attr-defined]
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    model.name = str(header.get("name", system))
+    model.licence = str(header.get("licence", ""))
+    return model
+
+
+def check_state(expected: dict[str, Tensor], state: dict[str, Tensor], where: str) -> None:
+    """`DataError` that names up to three tensors which are missing, unknown or of another shape."""
+    problems = [f"{k} is missing" for k in expected if k not in state]
+    problems += [f"{k} is unknown" for k in state if k not in expected]
+    problems += [
+        f"{k} is {tuple(state[k].shape)}, not {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in state and state[k].shape != v.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DataError(f"'{where}' holds another architecture: {'; '.join(problems[:3])}{more}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"'{path}' is damaged or no safetensors file: {error}") from None
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """Our part of a safetensors header, None if the file is not one of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as f:
+            text = (f.metadata() or {}).get(HEADER)
+        header = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"'{path}' is damaged or no safetensors file: {error}") from None
+    if header is not None and not isinstance(header, dict):
+        raise DataError(f"the header of '{path}' describes no model")
+    return header
+
+
+def model_header(path: str | Path) -> dict[str, Any] | None:
+    """System, configuration, name and licence recorded in a saved model; None for foreign files."""
+    return _header(Path(path))
+
+
+def write_model(
+    model: Model, path: Path, *, dtype: torch.dtype | None = None, state: Iterable[tuple[str, Tensor]] | None = None
+) -> None:
+    """Write weights and header to `path` in one step: a reader sees the old file or the new one.
+
+    Args:
+        dtype: of floating-point tensors on disk; None keeps them as they are.
+        state: other values for the state dict, such as an average of the weights.
+    """
+    from safetensors.torch import save_file
+
+    header = {
+        "system": model.system,
+        "name": model.name,
+        "config": model.config_dict(),
+        "licence": model.licence,
+        "format": 1,
+    }
+    tensors = {
+        k: (v.to(dtype) if dtype is not None and v.is_floating_point() else v).detach().cpu().contiguous().clone()
+        for k, v in (state if state is not None else model.state_dict().items())
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+        os.replace(temporary, path)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        raise ZelligeError(f"cannot write '{path}': {error}") from error
+
+
+def save_pretrained(model: Model, folder: str | Path, *, dtype: torch.dtype | None = None, card: str = "") -> Path:
+    """Write `model.safetensors` and a `README.md` (the model card) to `folder`; returns the weights' path."""
+    folder = Path(folder)
+    write_model(model, folder / WEIGHTS, dtype=dtype)
+    text = card or _default_card(model)
+    temporary = folder / f".README.md.{os.getpid()}.tmp"
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, folder / "README.md")
+    return folder / WEIGHTS
+
+
+def _default_card(model: Model) -> str:
+    known = cards().get(model.system)
+    count = sum(p.numel() for p in model.parameters())
+    lines = [
+        "---",
+        "library_name: zellige",
+        *([f"license: {model.licence}"] if model.licence else []),
+        "---",
+        f"# {model.name}",
+        "",
+        f"{known.title if known else model.system}, {count:,} parameters.",
+        *([f"Paper: {known.paper} (arXiv {known.arxiv})."] if known and known.arxiv else []),
+        "",
+        "```python",
+        "import zellige",
+        'tokenizer = zellige.load("path or hub id of this folder")',
+        "```",
+        "",
+        "```json",
+        json.dumps(model.config_dict(), indent=1),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def push_to_hub(model: Model, repo: str, *, private: bool = False) -> str:
+    """Create `repo` if needed and upload the saved model to it; returns its address."""
+    import tempfile
+
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise MissingExtra("huggingface-hub", "hub") from None
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder)
+        try:
+            address = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo, folder_path=folder)
+        except (OSError, ValueError) as error:
+            raise ZelligeError(f"cannot upload to '{repo}': {error}") from None
+    return str(address)
+
+
+__all__ = ["build", "bundled", "load", "model_header", "push_to_hub", "save_pretrained", "write_model"]

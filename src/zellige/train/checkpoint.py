@@ -1,0 +1,78 @@
+"""Checkpoints of a training run: one safetensors file, written in one step.
+
+Weights, averaged weights and optimizer state are tensors under a prefix; the step and the recipe are
+in the header. Everything random in a run is a function of its seed and the step, so nothing else
+is needed to go on exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zellige.core.errors import DataError, UsageError, ZelligeError
+from zellige.core.hub import check_state, read_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, header: dict[str, Any]
+) -> None:
+    """Replace the folder's checkpoint; if that fails (a full disk), the last one stays."""
+    from safetensors.torch import save_file
+
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    temporary = folder / f".{CHECKPOINT}.tmp"
+    try:
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            temporary,
+            metadata={"zellige-checkpoint": json.dumps(header)},
+        )
+        os.replace(temporary, folder / CHECKPOINT)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        raise ZelligeError(f"cannot write a checkpoint to '{folder}': {error}; the last one is kept") from error
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restore model and optimizer in place; returns the averaged weights and the header.
+
+    Raises `UsageError` if there is none, `DataError` if it is damaged or of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise UsageError(f"nothing to resume: '{folder}' holds no {CHECKPOINT}")
+    tensors = read_tensors(path)
+    try:
+        with safe_open(path, "pt") as f:
+            header = json.loads((f.metadata() or {})["zellige-checkpoint"])
+    except (SafetensorError, KeyError, ValueError):
+        raise DataError(f"'{path}' is no checkpoint of a training run") from None
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        group, _, rest = key.partition(".")
+        groups.setdefault(group, {})[rest] = value
+    expected = model.state_dict()
+    check_state(expected, groups["model"], str(path))
+    check_state(expected, groups["average"], str(path))
+    model.load_state_dict(groups["model"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in groups["optimizer"].items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return groups["average"], header

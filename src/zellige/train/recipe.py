@@ -1,0 +1,151 @@
+"""Recipes: what a training run is, in one YAML file.
+
+A recipe names a tokenizer, its data and its schedule; `key=value` on the command line overrides a
+line, with dots for nested keys (`optimizer.lr=1e-4`).
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zellige.core.errors import UsageError, nearest
+
+
+class Part(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Data(Part):
+    """Training images.
+
+    Attributes:
+        train: folders, tars, Parquet files or ``hf:`` names.
+        crop: pixels a side of a training crop.
+        crops_per_image: crops taken from one decoded image.
+        scale: smallest and largest side of a crop before it is resized, as a share of the short side.
+        min_side: images with a shorter side, in pixels, are left out.
+    """
+
+    train: list[str] = Field(min_length=1)
+    crop: int = Field(128, ge=8)
+    crops_per_image: int = Field(1, ge=1)
+    scale: tuple[float, float] = (0.5, 1.0)
+    min_side: int = Field(1, ge=1)
+
+
+class Loss(Part):
+    """Weights of the loss terms; the quantizer adds its own."""
+
+    mse: float = Field(1.0, ge=0)
+    l1: float = Field(0.0, ge=0)
+
+
+class Optimizer(Part):
+    """AdamW with linear warm-up and cosine decay to `final` × `lr`."""
+
+    lr: float = Field(3e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: int = Field(100, ge=0)
+    final: float = Field(0.05, ge=0, le=1)
+    clip: float = Field(1.0, gt=0)
+
+
+class Recipe(Part):
+    """One run of the tokenizer loop.
+
+    Attributes:
+        tokenizer: ``system/preset``; `config` overrides its settings.
+        steps: optimizer steps; a step sees `batch_size` crops on each process.
+        precision: ``bf16`` runs the networks under autocast; weights stay float32.
+        ema: decay of the averaged weights, which are what is saved as the model.
+        checkpoint_every: steps between checkpoints, from which a run resumes exactly.
+    """
+
+    tokenizer: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    data: Data
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    batch_size: int = Field(16, ge=1)
+    steps: int = Field(1000, ge=1)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    ema: float = Field(0.999, ge=0, lt=1)
+    seed: int = 0
+    log_every: int = Field(20, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+    """A recipe from a file or from the wheel (``zellige-photo/tiny``), with overrides applied.
+
+    Raises `UsageError` that names the recipe, the key and what was expected of it.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise UsageError(f"no recipe at '{name}'")
+        text = path.read_text("utf-8")
+    else:
+        known = bundled_recipes()
+        if name not in known:
+            raise nearest(name, known, "recipe")
+        text = (resources.files("zellige.recipes") / f"{name}.yaml").read_text("utf-8")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"recipe '{name}' is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"recipe '{name}' holds no settings; it starts with 'tokenizer:' and 'data:'")
+    for override in overrides or []:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"recipe '{name}': {_first_problem(error)}") from None
+
+
+def bundled_recipes() -> list[str]:
+    """Names of the recipes in the wheel, ``<system>/<size>``."""
+    found = []
+    for folder in resources.files("zellige.recipes").iterdir():
+        if folder.is_dir():
+            found += [
+                f"{folder.name}/{p.name.removesuffix('.yaml')}" for p in folder.iterdir() if p.name.endswith(".yaml")
+            ]
+    return sorted(found)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"'{override}' is no override; write key=value, for example optimizer.lr=1e-4")
+    *path, last = key.split(".")
+    for part in path:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"'{override}' reaches into '{part}', which is a plain value")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"the value of '{override}' is no YAML; put quotes around it") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the recipe"
+    if first["type"] == "extra_forbidden":
+        group: type[BaseModel] = Recipe
+        for part in first["loc"][:-1]:
+            inner = group.model_fields[str(part)].annotation
+            group = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else group
+        return f"unknown key '{where}'; there is {', '.join(group.model_fields)}"
+    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+    return f"'{where}': {first['msg'].lower()}{got}"

@@ -1,0 +1,121 @@
+"""Saving and loading: what is written is what comes back, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zellige.core import hub
+from zellige.core.errors import DataError, UsageError
+from zellige.core.registry import build
+
+TINY = {"channels": 16, "blocks": 1, "decoder_blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    hub.save_pretrained(build("zellige-photo", **TINY), folder)
+    return folder
+
+
+def test_a_saved_model_comes_back(folder: Path) -> None:
+    torch.manual_seed(0)
+    original, loaded = build("zellige-photo", **TINY), hub.load(folder)
+    assert loaded.name == "zellige-photo/f8"
+    assert loaded.config == original.config
+    assert loaded.fingerprint() == original.fingerprint()
+    assert not loaded.training
+    assert (folder / "README.md").read_text().startswith("---\nlibrary_name: zellige")
+
+
+def test_half_precision_files_load_as_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build("zellige-photo", **TINY)
+    path = hub.save_pretrained(model, tmp_path, dtype=torch.bfloat16)
+    loaded = hub.load(path)
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    x = torch.rand(1, 3, 32, 32)
+    assert torch.allclose(loaded.latents(x), model.eval().latents(x), atol=0.1)
+
+
+def test_the_licence_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = build("zellige-photo", **TINY)
+    model.licence = "CC-BY-4.0"
+    hub.save_pretrained(model, tmp_path)
+    hub.load(tmp_path)
+    assert "CC-BY-4.0" in capsys.readouterr().err
+    hub.load(tmp_path, quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown tokenizer 'zelige-foto'; did you mean zellige-photo"):
+        hub.load("zelige-foto")
+
+
+def test_a_planned_system_says_so() -> None:
+    with pytest.raises(UsageError, match="planned"):
+        hub.load("selftok")
+
+
+def test_a_folder_without_weights_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no model\.safetensors"):
+        hub.load(tmp_path)
+
+
+def _write(path: Path, header: object, **tensors: torch.Tensor) -> Path:
+    save_file(tensors or {"x": torch.zeros(1)}, path, metadata={"zellige": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [],
+        {},
+        {"system": "zellige-photo"},
+        {"system": "zellige-photo", "config": {"channels": "many"}},
+        {"system": "zellige-photo", "config": {"channels": -1}},
+        {"system": "nonsense", "config": {}},
+        {"system": "zellige-photo", "config": {"colour": 1}},
+        {"system": "zellige-photo", "config": {"channels": 10**9, "norm": "channel"}},
+    ],
+)
+def test_headers_are_not_trusted(tmp_path: Path, header: object) -> None:
+    with pytest.raises(DataError):
+        hub.load(_write(tmp_path / "model.safetensors", header))
+
+
+def test_another_architecture_is_named_tensor_by_tensor(folder: Path, tmp_path: Path) -> None:
+    header = hub.model_header(folder / hub.WEIGHTS)
+    assert header is not None
+    with pytest.raises(DataError, match=r"holds another architecture: .* is missing.*and \d+ more"):
+        hub.load(_write(tmp_path / "model.safetensors", header))
+
+
+def test_every_truncation_of_a_weights_file_is_an_error(folder: Path, tmp_path: Path) -> None:
+    data = (folder / hub.WEIGHTS).read_bytes()
+    damaged = tmp_path / "model.safetensors"
+    for length in (0, 1, 7, 8, 100, len(data) // 2, len(data) - 1):
+        damaged.write_bytes(data[:length])
+        with pytest.raises(DataError, match="damaged"):
+            hub.load(damaged)
+
+
+def test_a_failed_write_leaves_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / hub.WEIGHTS).read_bytes()
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(Exception, match="No space left"):
+        hub.write_model(build("zellige-photo", **TINY), folder / hub.WEIGHTS)
+    assert (folder / hub.WEIGHTS).read_bytes() == before
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", hub.WEIGHTS]

@@ -1,0 +1,35 @@
+"""Names to cards to classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from zellige.core import registry
+from zellige.core.errors import UsageError
+
+
+def test_a_name_without_preset_is_its_first_preset() -> None:
+    card, preset = registry.resolve("zellige-photo")
+    assert preset.name == next(iter(card.presets))
+
+
+def test_overrides_replace_settings() -> None:
+    assert registry.build("zellige-photo", channels=16).config.channels == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("robustok", "did you mean robusttok"),
+        ("zellige-photo/f9", "unknown preset of zellige-photo 'f9'; did you mean f8"),
+        ("robusttok", "planned"),
+    ],
+)
+def test_wrong_names_are_answered(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        registry.build(name)
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(UsageError, match="no setting 'chanels'"):
+        registry.build("zellige-photo", chanels=3)

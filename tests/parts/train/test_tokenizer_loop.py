@@ -1,0 +1,105 @@
+"""The tokenizer loop: it learns, and an interrupted run is the same run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zellige.core.errors import UsageError, ZelligeError
+from zellige.core.hub import load
+from zellige.train import tokenizer as loop
+from zellige.train.checkpoint import CHECKPOINT
+from zellige.train.recipe import Recipe, load_recipe
+
+TINY = ["config={channels: 16, blocks: 1, decoder_blocks: 1}", "data.crop=32", "batch_size=4", "log_every=1"]
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("zellige-photo/tiny", [*TINY, *overrides])
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+
+
+class Stop(Exception):
+    """Stands for a kill: nothing is saved on the way out."""
+
+
+def stop_at(step: int) -> Any:
+    def on_log(line: dict[str, Any]) -> None:
+        if line["step"] == step:
+            raise Stop
+
+    return on_log
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    loop.train_tokenizer(recipe("steps=12", "checkpoint_every=5"), folder)
+    return folder
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    loop.train_tokenizer(recipe("steps=40", "precision=bf16"), tmp_path)
+    lines = curve(tmp_path)
+    assert lines[-1]["mse"] < 0.7 * lines[0]["mse"]
+    assert {"usage", "perplexity", "grad_norm", "skipped"} <= lines[0].keys()
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
+    settings = recipe("steps=12", "checkpoint_every=5")
+    with pytest.raises(Stop):
+        loop.train_tokenizer(settings, tmp_path, on_log=stop_at(8))
+    loop.train_tokenizer(settings, tmp_path, resume=True)
+    assert curve(tmp_path) == curve(whole)
+    assert load(tmp_path).fingerprint() == load(whole).fingerprint()
+
+
+def test_an_interrupted_run_saves_where_it_is(whole: Path, tmp_path: Path) -> None:
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["step"] == 7:
+            raise KeyboardInterrupt
+
+    settings = recipe("steps=12", "checkpoint_every=5")
+    with pytest.raises(KeyboardInterrupt):
+        loop.train_tokenizer(settings, tmp_path, on_log=interrupt)
+    loop.train_tokenizer(settings, tmp_path, resume=True)
+    assert load(tmp_path).fingerprint() == load(whole).fingerprint()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole: Path) -> None:
+    with pytest.raises(UsageError, match="--resume"):
+        loop.train_tokenizer(recipe("steps=12"), whole)
+
+
+def test_resuming_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        loop.train_tokenizer(recipe("steps=2"), tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes((whole / CHECKPOINT).read_bytes())
+    with pytest.raises(ZelligeError, match="holds another architecture"):
+        loop.train_tokenizer(recipe("config.channels=8"), tmp_path, resume=True)
+
+
+def test_a_loss_that_stays_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "pixel_loss", lambda output, *_: {"mse": output.mean() * torch.nan})
+    with pytest.raises(ZelligeError, match=r"not finite for 10 steps .* lower optimizer\.lr"):
+        loop.train_tokenizer(recipe("steps=30"), tmp_path)
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    settings = recipe("optimizer={lr: 1.0, warmup: 10, final: 0.1}").optimizer
+    rates = [loop.learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[99] == pytest.approx(0.1, abs=1e-3)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
