@@ -40,17 +40,37 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    # Files from before torch 1.6 are no zip archives, and cannot be mapped into memory.
+    zipped = zipfile.is_zipfile(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if zipped:
+            _check_archive(path)
+        elif _first_byte(path) != _PICKLE:  # files from before torch 1.6 are bare pickles
+            raise DataError(f"{path} is no checkpoint: neither a safetensors nor a torch file")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError:
         raise DataError(
             f"{path} holds pickled objects beside tensors, or is damaged; such objects are code and are not "
             "executed: re-save its state dict as .safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path} is no intact checkpoint: {reason}") from None
+
+
+_PICKLE = b"\x80"
+"""How a pickle of protocol 2 or later begins."""
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse archives that would unpack to more than they are: torch stores its records as they are."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise DataError(f"{path} is damaged: its records claim to be larger than the file")
 
 
 def _unwrap(content: Any) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,18 @@ def test_claimed_sizes_are_not_trusted(state: dict[str, Tensor], tmp_path: Path)
     torch.save({**state, "quantize.embedding.weight": torch.zeros(1).expand(10**9, 4)}, tmp_path / "x.pt")
     with pytest.raises(DataError, match="larger than the file"):
         load_official(tmp_path / "x.pt")
+
+
+def test_compressed_archives_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({key: torch.zeros_like(value) for key, value in state.items()}, tmp_path / "x.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pt") as source,
+        zipfile.ZipFile(tmp_path / "y.pt", "w", zipfile.ZIP_DEFLATED) as y,
+    ):
+        for name in source.namelist():
+            y.writestr(name, source.read(name))
+    with pytest.raises(DataError, match="larger than the file"):
+        load_official(tmp_path / "y.pt")
 
 
 def test_unknown_families_and_missing_files(tmp_path: Path) -> None:
