@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.parity.__main__ import main
-from tests.parity.case import Case, subsample
+from tests.parity.case import Case, subsamples
 from tests.parity.draw import draw, official_state
 from tests.parity.runner import run
 
@@ -37,12 +37,13 @@ def test_official_state_follows_the_meta() -> None:
     assert torch.equal(state["b"], draw("b", (4,)))
 
 
-def test_subsample_finds_the_step_of_each_axis() -> None:
+def test_subsamples_are_the_steps_that_give_the_shape() -> None:
     x = np.arange(10 * 12).reshape(10, 12)
-    assert np.array_equal(subsample(x, (4, 12)), x[::3])
-    assert np.array_equal(subsample(x, (10, 3)), x[:, ::4])
-    assert subsample(x, (7, 12)) is None
-    assert np.array_equal(subsample(x, (120,)), x.ravel())
+    assert [s.tolist() for s in subsamples(x, (4, 12))] == [x[::3].tolist()]
+    assert [s.tolist() for s in subsamples(x, (10, 2))] == [x[:, ::n].tolist() for n in range(6, 12)]
+    assert not list(subsamples(x, (7, 12)))
+    assert not list(subsamples(x, (11, 12)))
+    assert [s.tolist() for s in subsamples(x, (120,))] == [x.ravel().tolist()]
 
 
 def test_ids_are_compared_where_the_margin_is_clear() -> None:
