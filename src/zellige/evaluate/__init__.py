@@ -10,6 +10,8 @@ pictures.py         contact_sheet: a PNG of originals, reconstructions, differen
 
 from zellige.evaluate.pictures import contact_sheet
 from zellige.evaluate.reconstruction import evaluate
+from zellige.evaluate.report import write_report
 from zellige.evaluate.result import EvalResult, write_json
+from zellige.evaluate.table import table
 
-__all__ = ["EvalResult", "contact_sheet", "evaluate", "write_json"]
+__all__ = ["EvalResult", "contact_sheet", "evaluate", "table", "write_json", "write_report"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from zellige.codec.files import replacing
 from zellige.evaluate.result import Example, ImageResult
@@ -47,33 +47,33 @@ def data_uri(picture: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def contact_sheet(examples: Sequence[Example], path: str | Path, *, side: int = 288, title: str = "") -> None:
-    """Write a PNG: a row an example, of original, reconstruction and difference, with their names.
+def contact_sheet(examples: Sequence[Example], path: str | Path, *, side: int = 200, title: str = "") -> None:
+    """Write a PNG with two examples a row: original, reconstruction and difference, cut to squares.
 
     Args:
         examples: of an `EvalResult`.
         path: of the PNG, which appears whole or not at all.
-        side: pixels of the long side of each picture.
-        title: a line above all.
+        side: pixels of a square.
+        title: what stands above, before the legend.
     """
-    gap, caption, head = 12, 22, 58 if title else 34
-    rows = [[shrink(p, side) for p in (e.original, e.reconstruction, e.difference)] for e in examples]
-    widest = max((row[0].shape[1] for row in rows), default=side)
-    height = head + sum(row[0].shape[0] + caption + gap for row in rows) + gap
-    sheet = Image.new("RGB", (3 * widest + 4 * gap, height), "#faf8f4")
+    gap, caption, head, columns = 6, 28, 40, min(2, max(1, len(examples)))
+    triple = 3 * side + 2 * gap
+    rows = -(-len(examples) // columns)
+    size = (columns * (triple + 3 * gap) + gap, head + rows * (side + caption) + gap)
+    sheet = Image.new("RGB", size, "#fbf9f5")
     draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((gap, 10), title, "#1d2530", ImageFont.load_default(18))
+    legend = (
+        f"original, reconstruction, difference x {AMPLIFICATION} (centre crops)"  # the font has no multiplication sign
+    )
+    draw.text((2 * gap, 10), f"{title}: {legend}" if title else legend, "#1c2430", ImageFont.load_default(17))
     font = ImageFont.load_default(13)
-    for i, name in enumerate(("original", "reconstruction", f"difference × {AMPLIFICATION}")):
-        draw.text((gap + i * (widest + gap), head - 22), name, "#5a6472", font)
-    top = head
-    for e, row in zip(examples, rows, strict=True):
-        for i, picture in enumerate(row):
-            sheet.paste(Image.fromarray(picture), (gap + i * (widest + gap), top))
-        top += row[0].shape[0]
-        figures = f"{e.result.key}   {e.result.width}×{e.result.height}   {e.result.values['psnr']:.1f} dB"
-        draw.text((gap, top + 3), figures, "#5a6472", font)
-        top += caption + gap
+    for i, e in enumerate(examples):
+        left, top = 2 * gap + i % columns * (triple + 3 * gap), head + i // columns * (side + caption)
+        for j, picture in enumerate((e.original, e.reconstruction, e.difference)):
+            square = ImageOps.fit(Image.fromarray(picture), (side, side), Image.Resampling.LANCZOS)
+            sheet.paste(square, (left + j * (side + gap), top))
+        figures = f"{e.result.width} x {e.result.height},  {e.result.values['psnr']:.1f} dB"
+        draw.text((left, top + side + 4), e.result.key[:60], "#1c2430", font)
+        draw.text((left + triple, top + side + 4), figures, "#5d6673", font, anchor="ra")
     with replacing(Path(path)) as temporary:
         sheet.save(temporary, "PNG", optimize=True)

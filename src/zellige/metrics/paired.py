@@ -24,7 +24,7 @@ class PSNR(PerImageMetric):
 
     @property
     def protocol(self) -> Protocol:
-        return _psnr_protocol("", "10 log10(1/MSE) of each image, then the mean", self.rounding, self.mean.count)
+        return _psnr_protocol("", "10 log₁₀(1/MSE) of each image, then the mean", self.rounding, self.mean.count)
 
 
 class PooledPSNR(PairedMetric):
@@ -36,7 +36,7 @@ class PooledPSNR(PairedMetric):
 
     @property
     def protocol(self) -> Protocol:
-        return _psnr_protocol("pooled", "10 log10(1/MSE), MSE over all pixels of the set", self.rounding, self.count)
+        return _psnr_protocol("pooled", "10 log₁₀(1/MSE), MSE over all pixels of the set", self.rounding, self.count)
 
     def update(self, reference: Tensor, output: Tensor) -> None:
         mse = mse_per_image(self.unit_range(reference), self.unit_range(output))

@@ -33,7 +33,7 @@ class BitsPerPixel(Metric):
     @property
     def protocol(self) -> Protocol:
         """How the figure is measured, with the samples so far."""
-        bits = "tokens · log2 K" if self.coding == FIXED_LENGTH else "8 · file bytes, headers included,"
+        bits = "tokens · log₂ K" if self.coding == FIXED_LENGTH else "8 · file bytes, headers included,"
         return Protocol(
             "bits per pixel",
             self.coding,

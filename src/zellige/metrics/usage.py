@@ -169,6 +169,6 @@ def _measure(counter: DenseCounts | SparseCounts, variant: str) -> list[Measurem
 
     return [
         measurement(len(counts) / counter.size, "codebook usage", "codes seen over the whole set / codes", "share"),
-        measurement(entropy, "code entropy", "−Σ p log2 p over the whole set", "bits"),
+        measurement(entropy, "code entropy", "−Σ p log₂ p over the whole set", "bits"),
         measurement(2**entropy, "code perplexity", "2 to the entropy", "codes"),
     ]
