@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 METADATA_KEY = b"zellige"
 FORMAT = "zellige-tokens"
 VERSION = 1
+NULLABLE = ("length", "class", "text")
 # One page a column and row group, and its values last in it: `TokenSet` finds rows by arithmetic.
 _WRITE_OPTIONS: dict[str, Any] = {
     "compression": "none",
@@ -81,10 +82,10 @@ class TokenSetInfo:
         """Bytes of the ids of a row."""
         return layout_size(layout) * len(self.codebook) * self.dtype.itemsize
 
-    def same_tokenizer(self, other: TokenSetInfo) -> bool:
-        """Whether ids of both mean the same and lie in the same columns."""
-        mine, others = ((x.name, x.fingerprint, x.codebook, x.layout) for x in (self, other))
-        return mine == others
+    def takes(self, other: TokenSetInfo) -> bool:
+        """Whether rows of the other set can go into this one: same tokenizer, and a layout that fits."""
+        mine, others = ((x.name, x.fingerprint, x.codebook) for x in (self, other))
+        return mine == others and self.layout in (None, other.layout)
 
     def to_json(self) -> bytes:
         """The text for the file's metadata; it ends with its own checksum."""
@@ -137,20 +138,21 @@ def arrow_schema(info: TokenSetInfo) -> pa.Schema:
     """Columns of a token set. ``ids`` has a fixed size if all rows have one layout."""
     import pyarrow as pa
 
-    columns = [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("length", pa.int32()),
-        pa.field("class", pa.int64()),
-        pa.field("text", pa.string()),
-        pa.field("ids", pa.binary(-1 if info.layout is None else info.row_bytes(info.layout)), nullable=False),
-        pa.field("crc_ids", pa.uint32(), nullable=False),
-        pa.field("crc_row", pa.uint32(), nullable=False),
-    ]
-    if info.layout is None:
-        columns.insert(3, pa.field("layout", pa.list_(pa.list_(pa.int32())), nullable=False))
-    return pa.schema(columns)
+    types = {
+        "key": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "layout": pa.list_(pa.list_(pa.int32())),
+        "length": pa.int32(),
+        "class": pa.int64(),
+        "text": pa.string(),
+        "ids": pa.binary(-1 if info.layout is None else info.row_bytes(info.layout)),
+        "crc_ids": pa.uint32(),
+        "crc_row": pa.uint32(),
+    }
+    if info.layout is not None:
+        del types["layout"]
+    return pa.schema([pa.field(name, kind, nullable=name in NULLABLE) for name, kind in types.items()])
 
 
 @contextmanager
@@ -163,7 +165,15 @@ def parquet_writer(path: Path, info: TokenSetInfo) -> Iterator[pq.ParquetWriter]
         yield writer
 
 
-def row_crc(row: dict[str, Any]) -> int:
+def arrow_table(rows: Sequence[dict[str, Any]], info: TokenSetInfo) -> pa.Table:
+    """Rows as a table with their checksums. `rows` have all columns of `arrow_schema` but those."""
+    import pyarrow as pa
+
+    sums = ({"crc_ids": zlib.crc32(row["ids"]), "crc_row": row_crc(row, info)} for row in rows)
+    return pa.Table.from_pylist([{**row, **crcs} for row, crcs in zip(rows, sums, strict=True)], arrow_schema(info))
+
+
+def row_crc(row: dict[str, Any], info: TokenSetInfo) -> int:
     """CRC32 of all columns of a row but the ids and the checksums."""
-    names = ("key", "width", "height", "layout", "length", "class", "text")
-    return zlib.crc32(json.dumps([row.get(name) for name in names], separators=(",", ":")).encode())
+    names = ("key", "width", "height", "length", "class", "text", *(() if info.layout else ("layout",)))
+    return zlib.crc32(json.dumps([row[name] for name in names], separators=(",", ":")).encode())

@@ -56,12 +56,12 @@ def fit_tables(tokens: TokenSet | Iterable[Tokens], radices: Sequence[Sequence[i
 def _frequencies(counts: np.ndarray) -> np.ndarray:
     """Counts (C, K) to uint16 frequencies (C, K): rows sum to 65,536 and no entry is 0.
 
-    Every row gets the mass of add-½ smoothing, K/2, spread as in all rows together (those with ½
-    each): a context that was rarely seen falls back to the plane's own distribution.
+    The plane as a whole is smoothed by ½ a code. Where there are several contexts, each row gets
+    that same mass of K/2, spread as in the plane: what was rarely seen falls back to it.
     """
     size = counts.shape[1]
-    overall = counts.sum(0) + 0.5
-    smooth = counts + overall / overall.sum() * (size / 2)
+    overall = counts.sum(0, keepdims=True) + 0.5
+    smooth = overall if len(counts) == 1 else counts + overall / overall.sum() * (size / 2)
     exact = smooth / smooth.sum(1, keepdims=True) * (TOTAL - size)
     floor = np.floor(exact).astype(np.int64)
     missing = TOTAL - size - floor.sum(1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from zellige.codec.schema import METADATA_KEY, TokenSetInfo, arrow_schema, as_layout, check_layout, row_crc
+from zellige.codec.schema import METADATA_KEY, NULLABLE, TokenSetInfo, arrow_schema, as_layout, check_layout, row_crc
 from zellige.core.errors import DataError, UsageError
 from zellige.core.tokens import Layout, Tokens, layout_size
 
@@ -71,19 +71,24 @@ class TokenSet:
             self.info = TokenSetInfo.from_json(metadata)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
-        expected = arrow_schema(self.info)
-        if not self._file.schema_arrow.equals(expected, check_metadata=False):
+        columns, expected = self._file.schema_arrow, arrow_schema(self.info)
+        if (columns.names, columns.types) != (expected.names, expected.types):
             raise self._damaged("its columns are not those of a token set")
         groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
         rows = [group.num_rows for group in groups]
         # A row takes some bytes of the file, whatever the footer claims.
-        if min(rows, default=0) < 0 or sum(rows) != self._file.metadata.num_rows or sum(rows) * 8 > self.path.stat().st_size:
+        possible = self.path.stat().st_size // 8
+        if min(rows, default=0) < 0 or sum(rows) != self._file.metadata.num_rows or sum(rows) > possible:
             raise self._damaged("its row counts are impossible")
         self._starts = np.concatenate(([0], np.cumsum(rows, dtype=np.int64)))
         self._checked = np.zeros(len(self), bool)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def __reduce__(self) -> tuple[type[TokenSet], tuple[Path]]:
+        """Workers of a data loader open the file themselves."""
+        return TokenSet, (self.path,)
 
     def __repr__(self) -> str:
         return f"TokenSet({str(self.path)!r}, rows={len(self)}, tokenizer={self.info.name!r})"
@@ -124,9 +129,8 @@ class TokenSet:
 
         Memory is that of one row group.
         """
-        for table in self.tables():
-            rows = sorted(self._rows(table), key=lambda row: row["layout"])
-            for _, same in groupby(rows, key=lambda row: row["layout"]):
+        for rows in self.records():
+            for _, same in groupby(sorted(rows, key=_layout_of), key=_layout_of):
                 alike = list(same)
                 for start in range(0, len(alike), size):
                     part = alike[start : start + size]
@@ -143,13 +147,16 @@ class TokenSet:
         for group in range(self._file.num_row_groups):
             yield from self._table(group, ["key"]).column("key").to_pylist()
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The row groups as Arrow tables, every row checked."""
+    def layouts(self) -> set[Layout]:
+        """The layouts that occur in the set."""
+        if self.info.layout is not None:
+            return {self.info.layout}
+        return {row["layout"] for rows in self.records() for row in rows}
+
+    def records(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows of each row group as dictionaries by column, every row checked; ``layout`` is always there."""
         for group in range(self._file.num_row_groups):
-            table = self._table(group)
-            for _ in self._rows(table):
-                pass
-            yield table
+            yield list(self._rows(self._table(group)))
 
     def describe(self) -> dict[str, Any]:
         """What the file says of itself, JSON-ready; reads no rows."""
@@ -166,7 +173,7 @@ class TokenSet:
 
     def verify(self) -> None:
         """Read and check every row; `DataError` names the file if one is damaged."""
-        for _ in self.tables():
+        for _ in self.records():
             pass
 
     @cached_property
@@ -174,24 +181,26 @@ class TokenSet:
         """Rows of ids straight from the mapped file: a view (bytes, row bytes) and each group's first byte.
 
         None unless every group keeps its ids in one plain, uncompressed page, as our writer makes
-        it: a page is a short header and then the values, so their place follows from its end.
+        it: a page is a short header and then the values, so their place follows from its end. The
+        checksums of the first rows tell whether that is so. (Arrow also names the encodings, but
+        aborts the process over a damaged name.)
         """
         if self.info.layout is None or not len(self):
             return None
         width = self.info.row_bytes(self.info.layout)
         column = arrow_schema(self.info).get_field_index("ids")
-        size = self.path.stat().st_size
+        raw = np.memmap(self.path, np.uint8, mode="r")
         firsts = []
-        for i in range(self._file.num_row_groups):
+        for i, start in enumerate(self._starts[:-1]):
             group = self._file.metadata.row_group(i)
             chunk = group.column(column)
-            plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page and "PLAIN" in chunk.encodings
             end = chunk.data_page_offset + chunk.total_compressed_size
             first = end - group.num_rows * width
-            if not plain or not 0 < first - chunk.data_page_offset <= _PAGE_HEADER or end > size:
+            if not 0 < first - chunk.data_page_offset <= _PAGE_HEADER or end > len(raw):
+                return None
+            if group.num_rows and zlib.crc32(raw[first : first + width]) != self._checksums[0][start]:
                 return None
             firsts.append(first)
-        raw = np.memmap(self.path, np.uint8, mode="r")
         return np.lib.stride_tricks.sliding_window_view(raw, width), np.array(firsts, np.int64)
 
     def _gather(self, rows: np.ndarray, layout: Layout) -> Tokens:
@@ -229,12 +238,15 @@ class TokenSet:
             table.validate(full=True)
         if len(table) != metadata.num_rows:
             raise self._damaged(f"row group {group} has {len(table)} rows, not {metadata.num_rows}")
+        for name in table.column_names:
+            if table.column(name).null_count and name not in NULLABLE:
+                raise self._damaged(f"a row has no {name}")
         return table
 
     def _rows(self, table: pa.Table) -> Iterator[dict[str, Any]]:
         """Rows as dictionaries with checked checksums, layout and size of the ids."""
         for row in table.to_pylist():
-            if zlib.crc32(row["ids"]) != row["crc_ids"] or row_crc(row) != row["crc_row"]:
+            if zlib.crc32(row["ids"]) != row["crc_ids"] or row_crc(row, self.info) != row["crc_row"]:
                 raise self._damaged("a row has a wrong checksum")
             layout = self.info.layout
             try:
@@ -272,6 +284,10 @@ class TokenSet:
 
     def _damaged(self, what: str) -> DataError:
         return DataError(f"{self.path}: {what}: the file is damaged")
+
+
+def _layout_of(row: dict[str, Any]) -> Layout:
+    return row["layout"]
 
 
 class _arrow_errors:

@@ -8,15 +8,15 @@ run loses only the rows that were not yet in a part; it goes on with `resume=Tru
 from __future__ import annotations
 
 import shutil
-import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zellige.codec.files import replacing
-from zellige.codec.schema import TokenSetInfo, arrow_schema, check_layout, parquet_writer, row_crc
+from zellige.codec.schema import TokenSetInfo, arrow_table, check_layout, parquet_writer
 from zellige.codec.tokenset import TokenSet
 from zellige.core.errors import DataError, UsageError
 from zellige.core.tokens import Layout, Tokens
@@ -49,7 +49,8 @@ class TokenSetWriter:
         Args:
             path: the final file; an existing one is replaced by `finish`.
             name, fingerprint, codebook: of the tokenizer.
-            layout: of all samples, or None if it varies with the size of the image.
+            layout: of all samples; None takes any, and the final file then has one layout if all
+                its rows do, or else one a row.
             resume: go on with the parts (or add to the finished file) of an earlier run.
             rows_per_part: rows that a crash can cost; fewer where a row is large.
 
@@ -105,29 +106,29 @@ class TokenSetWriter:
             if key in self._keys or key in self.done:
                 raise UsageError(f"the set already has a row with the key '{key}'; keys are unique")
             self._keys.add(key)
-            row: dict[str, Any] = {"key": key, "width": int(sizes[i][0]), "height": int(sizes[i][1])}
-            if self.info.layout is None:
-                row["layout"] = layout
-            row["length"] = None if tokens.lengths is None else int(tokens.lengths[i])
-            row["class"] = None if classes is None or classes[i] is None else int(classes[i])  # type: ignore[arg-type]
-            row["text"] = None if texts is None else texts[i]
-            data = ids[i].tobytes()
-            self._rows.append({**row, "ids": data, "crc_ids": zlib.crc32(data), "crc_row": row_crc(row)})
-            if len(self._rows) >= self._rows_per_part or len(self._rows) * len(data) >= _PART_BYTES:
+            row = {
+                "key": key,
+                "width": int(sizes[i][0]),
+                "height": int(sizes[i][1]),
+                "layout": layout,
+                "length": None if tokens.lengths is None else int(tokens.lengths[i]),
+                "class": None if classes is None else classes[i],
+                "text": None if texts is None else texts[i],
+                "ids": ids[i].tobytes(),
+            }
+            self._rows.append(row)
+            if len(self._rows) >= self._rows_per_part or len(self._rows) * ids[i].nbytes >= _PART_BYTES:
                 self.flush()
 
     def flush(self) -> None:
         """Write the rows collected so far as a part; they are then in `done`."""
         if not self._rows:
             return
-        import pyarrow as pa
-
         if not self._folder.is_dir():
             self._make_folder()
-        table = pa.Table.from_pylist(self._rows, schema=arrow_schema(self.info))
         part = self._folder / f"part-{self._next:06d}.parquet"
         with replacing(part) as temporary, parquet_writer(temporary, self.info) as out:
-            out.write_table(table, row_group_size=len(table))
+            out.write_table(arrow_table(self._rows, self.info))
         self._next += 1
         self.done.update(row["key"] for row in self._rows)
         self._keys.clear()
@@ -139,14 +140,17 @@ class TokenSetWriter:
         Raises `DataError` if not one row was written.
         """
         self.flush()
-        parts = self._parts()
         if not self.done:
             raise DataError(f"{self.path} was not written: there is not one row to write")
+        parts = self._parts()
         if parts:
-            with replacing(self.path) as temporary, parquet_writer(temporary, self.info) as out:
-                for source in (*self._sources, *parts):
-                    for table in TokenSet(source).tables():
-                        out.write_table(table, row_group_size=len(table))
+            sources = [TokenSet(source) for source in (*self._sources, *parts)]
+            layouts = set().union(*(source.layouts() for source in sources))
+            final = replace(self.info, layout=layouts.pop() if len(layouts) == 1 else None)
+            with replacing(self.path) as temporary, parquet_writer(temporary, final) as out:
+                for source in sources:
+                    for rows in source.records():
+                        out.write_table(arrow_table(rows, final))
         if self._folder.exists():
             shutil.rmtree(self._folder)
         return self.path
@@ -172,12 +176,15 @@ class TokenSetWriter:
             self.done |= keys
 
     def _keys_of(self, path: Path) -> Iterator[str]:
-        found = TokenSet(path)
-        if not found.info.same_tokenizer(self.info):
+        try:
+            found = TokenSet(path)
+        except DataError as error:
+            raise DataError(f"{error}; remove it to go on, its rows are then made again") from error
+        if not self.info.takes(found.info):
             raise UsageError(
-                f"{path} holds tokens of {found.info.name} (weights {found.info.fingerprint}, layout "
-                f"{found.info.layout}), not of {self.info.name} (weights {self.info.fingerprint}, layout "
-                f"{self.info.layout}); remove it or write to another file"
+                f"{path} holds tokens of {found.info.name} (weights {found.info.fingerprint}, codebook "
+                f"{found.info.codebook}), not of {self.info.name} (weights {self.info.fingerprint}, codebook "
+                f"{self.info.codebook}); remove it or write to another file"
             )
         return found.keys()
 
