@@ -13,8 +13,8 @@ import numpy as np
 from zellige.core.errors import UsageError
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.files import FileList, Folder, natural_key, walk_images
-from zellige.data.hub import HubDataset
 from zellige.data.parquet import ParquetFiles
+from zellige.data.samples import samples
 from zellige.data.shards import TAR_SUFFIXES, TarShards
 from zellige.data.source import Entry, ImageSource
 
@@ -27,7 +27,7 @@ def open_images(source: str | Path | Sequence[str | Path], *, workers: int | Non
     Args:
         source: an image file, a folder, a glob, a WebDataset tar or a brace pattern of them
             (``shards-{0..3}.tar``), a Parquet file, a folder of tars or Parquet files, ``hf:owner/name[:split]``,
-            or a list of these.
+            ``samples`` (the photographs in the package), or a list of these.
         workers: decoding threads; the machine's cores, at most 8, unless told.
 
     Raises:
@@ -92,6 +92,8 @@ def _expand(item: str | Path) -> list[str | Path]:
     path = Path(item)
     if path.exists():
         return _shards_in(path) if path.is_dir() else [path]
+    if text == "samples":
+        return [*samples()]
     if "{" in text and text.endswith(SHARD_SUFFIXES):
         from webdataset.shardlists import expand_urls
 
@@ -133,6 +135,8 @@ def _open_group(kind: str, members: list[str | Path], workers: int | None, stric
     paths = [Path(member) for member in members]
     name = str(members[0]) if len(members) == 1 else f"{members[0]} and {len(members) - 1} more"
     if kind == "hub":
+        from zellige.data.hub import HubDataset  # the Hub's client is slow to import
+
         yield from (HubDataset(str(member), workers=workers) for member in members)
     elif kind == "folder":
         yield from (Folder(path, workers=workers) for path in paths)

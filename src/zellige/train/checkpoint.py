@@ -70,9 +70,13 @@ def load_checkpoint(
     check_state(expected, groups["model"], str(path))
     check_state(expected, groups["average"], str(path))
     model.load_state_dict(groups["model"])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in groups["optimizer"].items():
         index, _, name = key.partition(".")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:  # the fused kernel walks memory: strides must be those of the parameter
+            value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return groups["average"], header

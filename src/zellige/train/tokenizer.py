@@ -25,6 +25,7 @@ from zellige.data import TrainStream, open_images
 from zellige.data.transforms import RandomScaleCrop
 from zellige.losses.pixel import pixel_loss
 from zellige.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from zellige.train.interrupt import deferred_interrupt
 from zellige.train.recipe import Optimizer, Recipe
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def train_tokenizer(
 
     Raises:
         UsageError: `output` holds another run and `resume` is not set.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is done and a checkpoint is written.
         ZelligeError: the loss stays non-finite.
     """
     from accelerate import Accelerator
@@ -103,9 +105,9 @@ def train_tokenizer(
             header = {"step": step, "tokenizer": tokenizer.name, "data": stream.state_dict()}
             save_checkpoint(output, tokenizer, average, optimizer, header)
 
-    skipped, step = 0, start
+    skipped = 0
     model.train()
-    try:
+    with deferred_interrupt() as interrupt:
         for step in range(start, recipe.steps):
             torch.manual_seed(hash((recipe.seed, step, accelerator.process_index)) % 2**63)
             for group in optimizer.param_groups:
@@ -131,11 +133,10 @@ def train_tokenizer(
             if log and (step % recipe.log_every == 0 or step + 1 == recipe.steps):
                 values = {**terms, "loss": loss, "grad_norm": norm, **result.stats}
                 log.write(step + 1, {k: float(v.detach()) for k, v in values.items()} | {"skipped": skipped})
-            if (step + 1) % recipe.checkpoint_every == 0:
+            if interrupt.requested or (step + 1) % recipe.checkpoint_every == 0:
                 checkpoint(step + 1)
-    except KeyboardInterrupt:
-        checkpoint(step)
-        raise
+            if interrupt.requested:
+                raise KeyboardInterrupt
     checkpoint(recipe.steps)
     if accelerator.is_main_process:
         write_model(tokenizer, output / WEIGHTS, state=average.items())

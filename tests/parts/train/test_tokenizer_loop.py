@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
-    loop.train_tokenizer(recipe("steps=40", "precision=bf16"), tmp_path)
+    loop.train_tokenizer(recipe("steps=40", "batch_size=16", "optimizer.lr=5e-3"), tmp_path)
     lines = curve(tmp_path)
-    assert lines[-1]["mse"] < 0.7 * lines[0]["mse"]
+    assert sum(line["mse"] for line in lines[-5:]) < 0.5 * sum(line["mse"] for line in lines[:5])
     assert {"usage", "perplexity", "grad_norm", "skipped"} <= lines[0].keys()
 
 
@@ -65,7 +66,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: 
 def test_an_interrupted_run_saves_where_it_is(whole: Path, tmp_path: Path) -> None:
     def interrupt(line: dict[str, Any]) -> None:
         if line["step"] == 7:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     settings = recipe("steps=12", "checkpoint_every=5")
     with pytest.raises(KeyboardInterrupt):
