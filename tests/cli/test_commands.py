@@ -86,6 +86,15 @@ def test_reconstruct_side_by_side(zellige: Run, tokenizer: Path, photo: Path, tm
     assert file["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
 
 
+def test_originals_are_not_replaced(zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path) -> None:
+    original = photo.read_bytes()
+    zellige("encode", photo, "-o", tmp_path / "photo.zel", "-t", tokenizer).done()
+    zellige("decode", tmp_path / "photo.zel", "-o", tmp_path, "-t", tokenizer).refused(2, "photo.png", "--output")
+    zellige("reconstruct", photo, "-o", tmp_path, "-t", tokenizer).refused(2, "photo.png", "--output")
+    assert photo.read_bytes() == original
+    zellige("reconstruct", photo, "-o", tmp_path, "-t", tokenizer, "--format", "jpg").done()
+
+
 def test_info_of_every_kind(zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path) -> None:
     fingerprint = library.load(tokenizer).fingerprint()
     for name in ("x.zel", "x.parquet"):

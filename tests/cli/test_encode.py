@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_files_of_one_name_in_two_folders(zellige: Run, tokenizer: Path, tmp_pat
         draw(tmp_path / f"set{number}" / "a.png", seed=number)
     zellige("encode", tmp_path / "set0", tmp_path / "set1", "-o", tmp_path / "x.parquet", "-t", tokenizer).done()
     assert rows(tmp_path / "x.parquet").keys() == {"a.png", "a.png~2"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are any bytes")
+def test_file_name_that_is_no_text(zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path) -> None:
+    strange = os.path.join(os.fsencode(tmp_path), b"set", b"caf\xe9.png")
+    os.makedirs(os.path.dirname(strange))
+    os.rename(photo, strange)
+    zellige("encode", tmp_path / "set", "-o", tmp_path / "x.parquet", "-t", tokenizer).done()
+    assert rows(tmp_path / "x.parquet").keys() == {"caf%e9.png"}
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:

@@ -6,6 +6,7 @@ answer at once. Data goes to stdout, progress and errors to stderr.
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 import warnings
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [*(sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"] or ["--help"]
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     group = typer.main.get_command(app)
     with warnings.catch_warnings():
         if not debug:
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BaseException as error:
             if debug:
                 traceback.print_exc()
-            line = explain(error, arguments)
+            line = explain(error, arguments, debug)
             if line:
                 print(f"zellige: error: {line}", file=sys.stderr)
             if isinstance(error, OSError) and argv is None:

@@ -19,14 +19,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table on stdout; the columns named in `right` are aligned to the right."""
+    """A table on stdout, its first column never broken; the columns named in `right` are aligned to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    for number, header in enumerate(headers):
+        whole = number == 0 or header in right
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     print_wide(table)

@@ -99,6 +99,11 @@ def decode_images(
                 pixels = session.decode(batch.tokens[some])
                 for key, (width, height), picture in zip(batch.keys[some], batch.sizes[some], pixels, strict=True):
                     path = names.path(key)
+                    if path.exists() and path.parent.samefile(tokens.path.parent):
+                        raise UsageError(
+                            f"{path} is there already, beside {tokens.path.name}, and may be the original; "
+                            "choose another --output"
+                        )
                     path.parent.mkdir(parents=True, exist_ok=True)
                     save_image(path, to_uint8(_crop(picture, width, height, session, tokens.path))[0])
                     yield path, width, height

@@ -21,8 +21,14 @@ _REMEDY = {
 }
 
 
-def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
-    """The line for an exception; empty where silence is right (a reader that closed the pipe)."""
+def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
+    """The line for an exception; empty where silence is right (a reader that closed the pipe).
+
+    Args:
+        error: what was raised.
+        arguments: of the command line.
+        debug: the traceback is shown already.
+    """
     again = "; run the same command with --resume to go on" if set(arguments) & set(RESUMABLE) else ""
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted{again}"
@@ -38,10 +44,8 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "zellige"
         return f"{_one_line(error.format_message()).rstrip('.?')}; see: {path} --help"
-    return _one_line(
-        f"{type(error).__name__}: {error}; this is a bug in zellige: please report it, "
-        "and run again with --debug to see where it is"
-    )
+    where = "" if debug else "; run again with --debug to see where it is"
+    return _one_line(f"{type(error).__name__}: {error}; this is a bug in zellige, please report it{where}")
 
 
 def exit_code(error: BaseException) -> int:

@@ -25,7 +25,7 @@ class ImageInputs(ImageSource):
         size: every image is resized to this short side and cropped to a square; None leaves them as they are.
 
     Attributes:
-        is_done: tells for a key whether its image needs no work any more; it is then not decoded.
+        is_done: tells whether an image needs no work any more; it is then not decoded.
         given: images that the last pass gave.
         done_before: images that it left out by `is_done`.
         animated: keys of files with several frames, of which the first was given.
@@ -36,7 +36,7 @@ class ImageInputs(ImageSource):
         super().__init__(self.source.name, workers=self.source.workers, strict=self.source.strict)
         self.source.skip = self.skip  # type: ignore[method-assign]  # one list of what was left out
         self.size = size
-        self.is_done: Callable[[str], bool] = lambda _: False
+        self.is_done: Callable[[Entry], bool] = lambda _: False
         self.given = self.done_before = 0
         self.animated: list[str] = []
 
@@ -44,16 +44,18 @@ class ImageInputs(ImageSource):
         self.done_before = 0
         seen: set[str] = set()
         for entry in self.source.entries(order):
-            key, number = entry.key, 1
+            key = name = _printable(entry.key)
+            number = 1
             if isinstance(self.source, Chain):  # two folders may hold files of one name
                 while key in seen:
                     number += 1
-                    key = f"{entry.key}~{number}"
+                    key = f"{name}~{number}"
                 seen.add(key)
-            if self.is_done(key):
+            entry = replace(entry, key=key)
+            if self.is_done(entry):
                 self.done_before += 1
             else:
-                yield replace(entry, key=key)
+                yield entry
 
     def __iter__(self) -> Iterator[ImageRecord]:
         self.given, self.animated = 0, []
@@ -89,3 +91,8 @@ def _name(what: str, names: list[str], count: int) -> None:
             note(f"  {name}")
         if count > NAMED:
             note(f"  and {count - NAMED} more")
+
+
+def _printable(name: str) -> str:
+    """A file name as Unicode text: bytes that are none become %xx."""
+    return "".join(f"%{ord(c) & 0xFF:02x}" if "\udc80" <= c <= "\udcff" else c for c in name)

@@ -20,8 +20,13 @@ def run(
     if json:
         print_json([as_dict(card) for card in cards().values()])
         return
-    rows = [row for card in cards().values() if all or card.status == "available" for row in _rows(card)]
-    print_table(("name", "kind", "status", "tokens", "parameters", "weights", "licence"), rows, right=("parameters",))
+    shown = [card for card in cards().values() if all or card.status == "available"]
+    headers = ["name", "kind", "status", "tokens", "size", "weights"]
+    rows = [row for card in shown for row in _rows(card)]
+    if not all:  # then they are all available
+        for row in (headers, *rows):
+            del row[2]
+    print_table(headers, rows, right=("size",))
     planned = sum(card.status != "available" for card in cards().values())
     if planned and not all:
         print(f"{planned} more are planned: zellige list --all")
@@ -58,18 +63,24 @@ def _preset(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _rows(card: Card) -> list[tuple[str, ...]]:
+def _rows(card: Card) -> list[list[str]]:
     if not card.presets:
-        return [(card.name, card.kind, card.status, card.tokens, "", "", card.licence)]
+        return [[card.name, card.kind, card.status, card.tokens, "", ""]]
     return [
-        (
+        [
             f"{card.name}/{preset.name}",
             card.kind,
             card.status,
             preset.tokens,
-            f"{preset.parameters:,}",
-            preset.weights.source if preset.weights else "none",
-            preset.weights.licence if preset.weights else card.licence,
-        )
+            f"{preset.parameters / 1e6:.1f} M",
+            _weights(preset),
+        ]
         for preset in card.presets.values()
     ]
+
+
+def _weights(preset: Preset) -> str:
+    if preset.weights is None:
+        return "none"
+    place = "bundled" if preset.weights.source == "bundled" else "download"
+    return f"{place}: {preset.weights.licence}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zellige.cli import options
 from zellige.cli.console import print_json
+from zellige.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from zellige.data.source import Entry
 
 
 def run(
@@ -38,11 +43,20 @@ def run(
     from zellige.core.images import save_image
 
     names = FileNames(output, f".{format}")
+    paths: dict[str, Path] = {}
     files: list[dict[str, Any]] = []
+
+    def plan(entry: Entry) -> bool:
+        path = paths[entry.key] = names.path(entry.key)
+        if isinstance(entry.blob, Path) and path.exists() and path.samefile(entry.blob):
+            raise UsageError(f"the reconstruction would replace its original, {entry.blob}; choose another --output")
+        return False
+
+    images.is_done = plan
     with output_folder(output):
         session = open_session(tokenizer, device, precision)
         for result in round_trips(images, session, batch_size):
-            path = names.path(result.key)
+            path = paths.pop(result.key)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_image(path, np.hstack([result.original, result.output]) if compare else result.output)
             files.append({"file": str(path), "psnr": result.psnr, "bits_per_pixel": result.bits_per_pixel})

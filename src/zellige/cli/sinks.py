@@ -15,6 +15,7 @@ from zellige.cli.runtime import Session
 from zellige.codec import EncodedImage, TokenSetWriter, write_zel
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord
+from zellige.data.source import Entry
 
 SAFE_EVERY = 60.0  # seconds of work that a killed run may lose
 
@@ -40,8 +41,8 @@ class Sink(ABC):
         self.images = self.tokens = self.pixels = self.bytes = 0
 
     @abstractmethod
-    def is_done(self, key: str) -> bool:
-        """Whether an earlier run has already written the image `key`."""
+    def is_done(self, entry: Entry) -> bool:
+        """Whether an earlier run has already written the image."""
 
     @abstractmethod
     def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
@@ -86,11 +87,11 @@ class ZelSink(Sink):
         self.session, self.path_of, self.report, self.resume = session, path_of, report, resume
         self._paths: dict[str, Path] = {}
 
-    def is_done(self, key: str) -> bool:
-        path = self.path_of(key)
+    def is_done(self, entry: Entry) -> bool:
+        path = self.path_of(entry.key)
         if self.resume and path.exists():
             return True
-        self._paths[key] = path
+        self._paths[entry.key] = path
         return False
 
     def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
@@ -133,8 +134,8 @@ class TokenSetSink(Sink):
         )
         self._saved = time.monotonic()
 
-    def is_done(self, key: str) -> bool:
-        return key in self.writer.done
+    def is_done(self, entry: Entry) -> bool:
+        return entry.key in self.writer.done
 
     def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
         self.writer.append(
