@@ -24,7 +24,7 @@ TILE = 1024
 WHOLE = 1536 * 1536
 """Images of at most so many pixels run whole."""
 BLEND = 128
-"""Pixels of overlap where the receptive field is the whole image."""
+"""Pixels by which tiles reach beyond their border where the receptive field is the whole image."""
 
 
 def encode_image(tokenizer: Tokenizer, pixels: Tensor, *, tile: int = TILE, whole: int = WHOLE) -> Tokens:
@@ -75,8 +75,7 @@ def decode_tokens(tokenizer: Tokenizer, tokens: Tokens, *, tile: int = TILE, who
             window = torch.zeros(piece.shape[-2:])
             window[_scale(_inside(outer_y, inner_y), stride), _scale(_inside(outer_x, inner_x), stride)] = 1
         else:
-            ramp = BLEND // 2
-            window = _ramp(rows, weight.shape[0], ramp)[:, None] * _ramp(columns, weight.shape[1], ramp)
+            window = _ramp(rows, weight.shape[0])[:, None] * _ramp(columns, weight.shape[1])
         out[..., rows, columns] += piece * window
         weight[rows, columns] += window
     assert out is not None
@@ -115,12 +114,13 @@ def _inside(outer: slice, inner: slice) -> slice:
     return slice(inner.start - outer.start, inner.stop - outer.start)
 
 
-def _ramp(span: slice, total: int, width: int) -> Tensor:
-    """Weights of a tile along one axis: 1 inside, falling over `width` pixels at inner borders."""
+def _ramp(span: slice, total: int) -> Tensor:
+    """Weights of a tile along one axis, (length of `span`,): at an inner border 0 over `BLEND` / 2, where
+    padding shows, then rising to 1 over `BLEND`, so that the weights of two neighbours add up to 1."""
     at = torch.arange(span.start, span.stop) + 0.5
     weight = torch.ones(span.stop - span.start)
     if span.start > 0:
-        weight = torch.minimum(weight, (at - span.start) / width)
+        weight = torch.minimum(weight, (at - span.start) / BLEND - 0.5)
     if span.stop < total:
-        weight = torch.minimum(weight, (span.stop - at) / width)
-    return weight.clamp(min=1e-3)
+        weight = torch.minimum(weight, (span.stop - at) / BLEND - 0.5)
+    return weight.clamp(min=0)
