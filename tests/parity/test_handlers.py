@@ -18,6 +18,7 @@ from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
 from zellige.core.registry import system_class
 from zellige.nn.conv import to_sequence
 
+BLOCKS = ("blocks", "decoder_blocks", "middle_blocks")
 LLAMAGEN = "tokenizer/tokenizer_image/vq_model.py:"
 CASES = {
     "vq-8": (
@@ -35,7 +36,7 @@ CASES = {
     ),
     "maskgit": (
         MaskGITVQGANAdapter(),
-        {"channels": 32, "multipliers": (1, 3, 2), "latent": 16, "dim": 16, "blocks": 1, "decoder_blocks": 1},
+        {"channels": 32, "multipliers": (1, 3, 2), "latent": 16, "dim": 16, **dict.fromkeys(BLOCKS, 1)},
         {
             "official": "modeling.titok.PretrainedTokenizer",
             "config": {"hidden_channels": 32, "channel_mult": [1, 3, 2], "num_res_blocks": 1, "z_channels": 16},

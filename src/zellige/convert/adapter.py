@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,9 +98,6 @@ class Adapter(ABC):
         return tensors
 
 
-def count(state: State, template: str) -> int:
-    """How many keys ``template.format(0)``, ``template.format(1)``, … follow one another."""
-    n = 0
-    while template.format(n) in state:
-        n += 1
-    return n
+def count(state: State, template: str, start: int = 0) -> int:
+    """How many keys ``template.format(start)``, ``template.format(start + 1)``, … follow one another."""
+    return next(n for n in itertools.count() if template.format(start + n) not in state)

@@ -18,12 +18,12 @@ class MaskGITVQGANAdapter(Adapter):
 
     system = "maskgit-vqgan"
     ignored = ("loss.",)
-    middle = ("0", "1")
+    middle, first_middle = "mid.{}", 0
     upsample = "upsample_conv"
 
     def matches(self, state: State) -> bool:
         parts = {"encoder", "decoder", "quantize", "loss"}
-        signature = f"encoder.mid.{self.middle[0]}.conv1.weight"
+        signature = f"encoder.{self.middle}.conv1.weight".format(self.first_middle)
         # Other VQGANs have the same names, but biases everywhere.
         biased = "encoder.conv_in.bias" in state
         return signature in state and not biased and {key.split(".")[0] for key in state} <= parts
@@ -37,6 +37,7 @@ class MaskGITVQGANAdapter(Adapter):
             "multipliers": tuple(state[first.format(i)].shape[0] // channels for i in range(count(state, first))),
             "blocks": count(state, "encoder.down.0.block.{}.conv1.weight"),
             "decoder_blocks": count(state, "decoder.up.0.block.{}.conv1.weight"),
+            "middle_blocks": count(state, f"encoder.{self.middle}.conv1.weight", self.first_middle),
             "latent": state["encoder.conv_out.weight"].shape[0],
             "dim": dim,
             "quantizer_settings": {"codes": codes},
@@ -47,8 +48,8 @@ class MaskGITVQGANAdapter(Adapter):
         yield "quantize.embedding", "quantizer.embedding"
         for side in ("encoder", "decoder"):
             yield from same(*(f"{side}.{name}" for name in ("conv_in", "norm_out", "conv_out")))
-            for i, name in enumerate(self.middle):
-                yield from residual(f"{side}.mid.{name}", f"{side}.middle.{i}")
+            for i in range(config.middle_blocks):
+                yield from residual(f"{side}.{self.middle.format(self.first_middle + i)}", f"{side}.middle.{i}")
         for i in range(last + 1):
             for j in range(config.blocks):
                 yield from residual(f"encoder.down.{i}.block.{j}", f"encoder.levels.{i}.{j}")
@@ -60,5 +61,5 @@ class MaskGITVQGANAdapter(Adapter):
 class MAGEVQGANAdapter(MaskGITVQGANAdapter):
     """The same network under taming-like names."""
 
-    middle = ("block_1", "block_2")
+    middle, first_middle = "mid.block_{}", 1
     upsample = "upsample.conv"

@@ -44,7 +44,7 @@ class ConvDecoder(nn.Module):
 
 def _receptive_field(config: ConvConfig) -> int:
     """Latent cells beyond its own that a pixel depends on, at most, on any side."""
-    size, reach = config.stride, config.stride * 5  # conv_in and the two middle blocks
+    size, reach = config.stride, config.stride * (1 + 2 * config.middle_blocks)
     for level in range(len(config.multipliers)):
         reach += 2 * config.decoder_blocks * size
         if level < len(config.multipliers) - 1:

@@ -24,6 +24,7 @@ class ConvConfig:
         channels: width of the first level.
         multipliers: width of each level as a multiple; each level but the last halves the size.
         blocks: residual blocks a level of the encoder; ``decoder_blocks`` of the decoder.
+        middle_blocks: residual blocks at the lowest size, of the encoder and of the decoder.
         latent: D, channels between encoder and decoder.
         patch: pixels a side moved into channels before the first convolution.
         norm: ``group`` or ``channel`` (exact tiling).
@@ -39,6 +40,7 @@ class ConvConfig:
     multipliers: tuple[float, ...] = (1, 1, 2, 2, 4)
     blocks: int = 2
     decoder_blocks: int = 3
+    middle_blocks: int = 2
     latent: int = 256
     patch: int = 1
     norm: str = "group"
@@ -71,10 +73,10 @@ class ConvConfig:
         )
 
     def middle(self, channels: int) -> nn.Sequential:
-        """Block, attention (if any), block, at the lowest size."""
-        first, last = self.block(channels, channels), self.block(channels, channels)
+        """Block, attention (if any), the other blocks, at the lowest size."""
+        blocks = [self.block(channels, channels) for _ in range(self.middle_blocks)]
         attention = [AttentionBlock(channels, norm=self.norm)] if self.attention else []
-        return nn.Sequential(first, *attention, last)
+        return nn.Sequential(*blocks[:1], *attention, *blocks[1:])
 
     def level(self, channels: int, out_channels: int, blocks: int, *, lowest: bool) -> nn.Sequential:
         """Residual blocks of one level; at the lowest one each is followed by attention, if any."""
@@ -121,4 +123,4 @@ def _receptive_field(config: ConvConfig) -> int:
         if level < len(config.multipliers) - 1:
             reach += size if config.resample == "conv" else 0
             size *= 2
-    return reach + 4 * size + config.out_kernel // 2 * size
+    return reach + 2 * config.middle_blocks * size + config.out_kernel // 2 * size

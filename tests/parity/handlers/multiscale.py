@@ -48,19 +48,17 @@ def _build(case: Case) -> MultiScaleResidualQuantizer:
         blends=shared or len(scales),
         blend_ratio=setting(config, "quant_resi") if setting(config, "quant_resi") is not None else 0.5,
     )
-    names = {key: _official_name(key, quantizer) for key in quantizer.state_dict()}
+    names = {key: _official_name(key, shared) for key in quantizer.state_dict()}
     shapes = {names[key]: tuple(value.shape) for key, value in quantizer.state_dict().items()}
     state = official_state(shapes, case.meta)
     quantizer.load_state_dict({key: state[name] for key, name in names.items()})
     return quantizer.eval()
 
 
-def _official_name(key: str, quantizer: MultiScaleResidualQuantizer) -> str:
-    """One shared convolution is called otherwise than a list of them."""
-    if len(quantizer.blends) == 1:
-        return key.replace("blends.0.", "quant_resi.qresi.")
-    partial = len(quantizer.blends) < len(quantizer.scales)
-    return key.replace("blends.", "quant_resi.qresi_ls." if partial else "quant_resi.")
+def _official_name(key: str, shared: int) -> str:
+    """Convolutions are called by how many serve all scales: one, several, or (0) one for each."""
+    prefix = {0: "quant_resi.", 1: "quant_resi.qresi."}.get(shared, "quant_resi.qresi_ls.")
+    return key.replace("blends.0." if shared == 1 else "blends.", prefix)
 
 
 def _next_scale_inputs(sums: list[Tensor], scales: tuple[tuple[int, ...], ...]) -> Tensor:

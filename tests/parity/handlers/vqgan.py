@@ -36,9 +36,11 @@ def llamagen_vq(case: Case) -> None:
 @handler(lambda meta: _is_maskgit(meta["official"]))
 def maskgit_vqgan(case: Case) -> None:
     settings = _settings(case.meta)
+    mage = "taming" in case.meta["official"]
     if "blocks" in settings:
         settings["decoder_blocks"] = settings["blocks"]
-    mage = "taming" in case.meta["official"]
+        if not mage:  # the taming port has two middle blocks whatever the levels have
+            settings["middle_blocks"] = settings["blocks"]
     _check(case, _build(case, MAGEVQGANAdapter() if mage else MaskGITVQGANAdapter(), settings))
 
 
