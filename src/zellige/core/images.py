@@ -9,6 +9,7 @@ in the file          becomes
 alpha, transparency  composited on white
 palette, 1 bit, grey RGB
 16-bit grey          divided by 257 and rounded (65,535 is white)
+16-bit RGB           the high byte of each sample, which is all that Pillow gives
 32-bit integers      as 16-bit if they fit in it, else the full int32 range is scaled
 float                white is 1, 255 or 65,535: the smallest that no pixel exceeds
 CMYK, YCCK, Lab      converted by the embedded ICC profile, or by the standard formula

@@ -12,7 +12,7 @@ import numpy as np
 from zellige.core.errors import DataError, UsageError
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.packed import PackedNames
-from zellige.data.source import Entry, ImageSource, reason
+from zellige.data.source import Entry, ImageSource, printable, reason
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
@@ -29,7 +29,8 @@ class FileList(ImageSource):
         absolute = [Path(os.path.abspath(path)) for path in paths]
         base = Path(os.path.commonpath([path.parent for path in absolute]))
         self._entries = [
-            Entry(path.relative_to(base).as_posix(), given) for path, given in zip(absolute, paths, strict=True)
+            Entry(printable(path.relative_to(base).as_posix()), given)
+            for path, given in zip(absolute, paths, strict=True)
         ]
 
     def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
@@ -59,8 +60,8 @@ class Folder(ImageSource):
 
     def entries(self, order: np.random.Generator | None = None) -> Iterator[Entry]:
         classes = self._classes()
-        for key in walk_images(self.path, self.skip):
-            yield self._entry(key, classes)
+        for name in walk_images(self.path, self.skip):
+            yield self._entry(name, classes)
 
     @property
     def length(self) -> int:
@@ -75,9 +76,9 @@ class Folder(ImageSource):
         names = sorted((entry.name for entry in _scan(self.path) if entry.is_dir()), key=natural_key)
         return {name: number for number, name in enumerate(names)}
 
-    def _entry(self, key: str, classes: dict[str, int]) -> Entry:
-        top, slash, _ = key.partition("/")
-        return Entry(key, self.path / key, classes.get(top) if slash else None)
+    def _entry(self, name: str, classes: dict[str, int]) -> Entry:
+        top, slash, _ = name.partition("/")
+        return Entry(printable(name), self.path / name, classes.get(top) if slash else None)
 
 
 class _FolderIndex(Sequence[Entry]):
@@ -120,7 +121,7 @@ def _walk(
     for entry in entries:
         if entry.is_dir():
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here}, skip)
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES) and (entry.is_file() or entry.is_symlink()):
             yield prefix + entry.name
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.errors import UsageError
+from zellige.core.errors import DataError, UsageError
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.files import FileList, Folder, natural_key, walk_images
 from zellige.data.parquet import ParquetFiles
 from zellige.data.samples import samples
 from zellige.data.shards import TAR_SUFFIXES, TarShards
-from zellige.data.source import Entry, ImageSource
+from zellige.data.source import Entry, ImageSource, reason
 
 SHARD_SUFFIXES = (*TAR_SUFFIXES, ".parquet")
 
@@ -90,7 +90,11 @@ def _expand(item: str | Path) -> list[str | Path]:
     if text.startswith("hf:"):
         return [text]
     path = Path(item)
-    if path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # a folder on the way may not be entered, or the name is too long
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    if exists:
         return _shards_in(path) if path.is_dir() else [path]
     if text == "samples":
         return [*samples()]

@@ -23,7 +23,7 @@ from webdataset.tariterators import base_plus_ext, group_by_keys
 
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.packed import PackedNames
-from zellige.data.source import MAX_ENTRY_BYTES, Entry, ImageSource, Span, reason
+from zellige.data.source import MAX_ENTRY_BYTES, Entry, ImageSource, Span, printable, reason
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -188,7 +188,8 @@ def _entry(prefix: str, sample: dict[str, Any]) -> Entry | None:
 
 def safe_key(name: str) -> str:
     """A name from inside a file as a relative path that leads to no other place."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")) or "image"
+    parts = printable(name).replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "image"
 
 
 def _integer(data: bytes) -> int | None:

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 @lru_cache(maxsize=2)  # this epoch and the next, which is read ahead
 def epoch_order(length: int, seed: tuple[int, ...]) -> np.ndarray:
     """A permutation of 0…`length`-1, always the same for the same seed."""
-    order = np.random.default_rng(seed).permutation(length)
+    order = np.random.default_rng(seed).permutation(length).astype(np.uint32)
     order.flags.writeable = False
     return order
 

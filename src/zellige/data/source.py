@@ -130,6 +130,11 @@ class ImageSource(ABC):
                 self.skip(entry.key, reason_of(entry, loaded))
 
 
+def printable(name: str) -> str:
+    """A file name as text: bytes of it that are no UTF-8 become the replacement character."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def reason(error: OSError) -> str:
     """What the system says went wrong, without the path: "permission denied"."""
     return (error.strerror or str(error)).lower()

@@ -68,6 +68,27 @@ def test_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
     assert keys(tmp_path) == ["sub/a.jpg"]
 
 
+def test_pipe_named_like_an_image_does_not_hang(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", jpeg(1))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    source = open_images(tmp_path)
+    assert [record.key for record in source] == ["a.jpg"]
+    assert source.skipped == [Skipped("gone.jpg", "does not exist")]
+
+
+def test_name_that_is_no_utf8_can_be_printed(tmp_path: Path) -> None:
+    write(tmp_path / os.fsdecode(b"caf\xe9.jpg"), jpeg(7))
+    source = open_images(tmp_path)
+    assert [record.key for record in source] == ["caf\ufffd.jpg"]
+    assert level(ImageRecord("", source.index()[0].decode().pixels)) == 7
+
+
+def test_name_that_is_too_long_is_one_line() -> None:
+    with pytest.raises(DataError, match="cannot be read: file name too long"):
+        open_images("x" * 300)
+
+
 def test_broken_files_are_skipped_by_name(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         write(tmp_path / f"{number}.jpg", jpeg(number))
