@@ -180,7 +180,7 @@ class Tokenizer(Model):
     def forward(self, x: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients; x is (B, 3, H, W) in [-1, 1]."""
 
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """The weight that makes the pixels: what adaptive loss weights differentiate at."""
         raise UsageError(f"{self.system} names no last layer, which an adversarial loss needs")
 

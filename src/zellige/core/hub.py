@@ -48,7 +48,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = 
     model = _find(str(name))
     if model.licence and not quiet:
         print(f"zellige: weights of {model.name}: {model.licence}", file=sys.stderr)
-    return model.to(device=device, memory_format=torch.channels_last).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def _find(name: str) -> Model:
@@ -78,7 +78,7 @@ def _published(name: str) -> Model:
     card, preset = resolve(name)
     if preset.weights is None:
         raise UsageError(
-            f"no weights are published for '{name}'; train it (zellige train) or build it fresh: zellige.build('{name}')"
+            f"no weights are published for '{name}'; train it, or build it with fresh weights: zellige.build('{name}')"
         )
     source: Weights = preset.weights
     try:

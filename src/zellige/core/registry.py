@@ -33,7 +33,7 @@ def cards() -> dict[str, Card]:
             name = path.name.removesuffix(".toml")
             found[name] = Card.from_dict(name, tomllib.loads(path.read_text("utf-8")))
     planned = tomllib.loads(folder.joinpath("planned.toml").read_text("utf-8"))
-    table = {name: found.pop(name, None) or Card.from_dict(name, data) for name, data in planned.items()}
+    table = {name: found.pop(name) if name in found else Card.from_dict(name, data) for name, data in planned.items()}
     return {**found, **table}  # base systems first: they are in no line of the table
 
 

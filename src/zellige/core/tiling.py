@@ -44,7 +44,8 @@ def encode_image(tokenizer: Tokenizer, pixels: Tensor, *, tile: int = TILE, whol
         if parts is None:
             parts = grid.new_empty((grid.shape[0], *size, *grid.shape[3:]))
         parts[:, inner_y, inner_x] = grid[:, _inside(outer_y, inner_y), _inside(outer_x, inner_x)]
-    assert parts is not None and first is not None
+    assert parts is not None
+    assert first is not None
     data = parts.flatten(1, 2)
     ids, latents = (data, None) if first.ids is not None else (None, data)
     return Tokens(ids, (size,), first.codebook, latents=latents)
@@ -90,9 +91,7 @@ def _check(tokenizer: Tokenizer, tokens: Tokens) -> Tokens:
     return tokens
 
 
-def _tiles(
-    size: tuple[int, int], tile: int, margin: int
-) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def _tiles(size: tuple[int, int], tile: int, margin: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Tiles of a grid: for each axis the slice that is run and, inside it, the slice that is kept."""
 
     def axis(total: int) -> list[tuple[slice, slice]]:
@@ -116,7 +115,8 @@ def _inside(outer: slice, inner: slice) -> slice:
 
 def _ramp(span: slice, total: int) -> Tensor:
     """Weights of a tile along one axis, (length of `span`,): at an inner border 0 over `BLEND` / 2, where
-    padding shows, then rising to 1 over `BLEND`, so that the weights of two neighbours add up to 1."""
+    padding shows, then rising to 1 over `BLEND`, so that the weights of two neighbours add up to 1.
+    """
     at = torch.arange(span.start, span.stop) + 0.5
     weight = torch.ones(span.stop - span.start)
     if span.start > 0:

@@ -51,7 +51,9 @@ class Tokens:
         if len(self.data.shape) not in (2, 3) or (self.latents is not None and self.latents.ndim != 3):
             raise UsageError(f"token ids are (B, N) or (B, N, G) and latents (B, N, D); got {tuple(self.data.shape)}")
         if layout_size(self.layout) != self.data.shape[1]:
-            raise UsageError(f"layout {self.layout} has {layout_size(self.layout)} tokens, the data {self.data.shape[1]}")
+            raise UsageError(
+                f"layout {self.layout} has {layout_size(self.layout)} tokens, the data {self.data.shape[1]}"
+            )
         if self.ids is not None:
             groups = self.ids.shape[2] if self.ids.ndim == 3 else 1
             if len(self.codebook) != groups:

@@ -81,7 +81,7 @@ class VQGAN(Tokenizer):
         tokens = self._tokens(q.ids, q.z_q, grid)
         return Reconstruction(self.pixels(q.z_q, grid), tokens, z, q.z_q, q.losses, q.stats)
 
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         return self.decoder.conv_out.weight
 
     def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens:

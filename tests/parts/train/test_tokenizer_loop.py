@@ -14,6 +14,7 @@ from zellige.core.errors import UsageError, ZelligeError
 from zellige.core.hub import load
 from zellige.train import tokenizer as loop
 from zellige.train.checkpoint import CHECKPOINT
+from zellige.train.optim import learning_rate
 from zellige.train.recipe import Recipe, load_recipe
 
 TINY = ["config={channels: 16, blocks: 1, decoder_blocks: 1}", "data.crop=32", "batch_size=4", "log_every=1"]
@@ -99,7 +100,7 @@ def test_a_loss_that_stays_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest
 
 def test_learning_rate_warms_up_and_decays() -> None:
     settings = recipe("optimizer={lr: 1.0, warmup: 10, final: 0.1}").optimizer
-    rates = [loop.learning_rate(step, 100, settings) for step in range(100)]
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == 1.0
     assert rates[99] == pytest.approx(0.1, abs=1e-3)

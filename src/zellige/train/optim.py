@@ -1,0 +1,39 @@
+"""AdamW, its schedule, and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from zellige.train.recipe import Optimizer
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW in its fused form."""
+    return torch.optim.AdamW(
+        parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
+    """Linear warm-up, then half a cosine down to `final` × `lr`."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, steps - settings.warmup)
+    return settings.lr * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay: float, step: int) -> None:
+    """Exponential moving average of a state dict, in place; counters are copied.
+
+    Early on the decay is (1 + step) / (10 + step), so that the start is forgotten soon.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    floats = [k for k, v in average.items() if v.is_floating_point()]
+    torch._foreach_lerp_([average[k] for k in floats], [state[k] for k in floats], 1 - decay)
+    for k in average.keys() - set(floats):
+        average[k].copy_(state[k])
