@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,12 @@ class TokenSetWriter:
         if not self._folder.is_dir():
             self._make_folder()
         part = self._folder / f"part-{self._next:06d}.parquet"
-        with replacing(part) as temporary, parquet_writer(temporary, self.info) as out:
-            out.write_table(arrow_table(self._rows, self.info))
+        try:
+            with replacing(part) as temporary, parquet_writer(temporary, self.info) as out:
+                out.write_table(arrow_table(self._rows, self.info))
+        finally:
+            with suppress(OSError):
+                self._folder.rmdir()  # only where it is empty, because the first part failed
         self._next += 1
         self.done.update(row["key"] for row in self._rows)
         self._keys.clear()
@@ -195,7 +200,9 @@ class TokenSetWriter:
         if tokens.codebook != self.info.codebook:
             raise UsageError(f"the set has the codebook {self.info.codebook}; these tokens have {tokens.codebook}")
         if self.info.layout is not None and tokens.layout != self.info.layout:
-            raise UsageError(f"all rows of the set have the layout {self.info.layout}; these tokens have {tokens.layout}")
+            raise UsageError(
+                f"all rows of the set have the layout {self.info.layout}; these tokens have {tokens.layout}"
+            )
         check_layout(tokens.layout, len(tokens.codebook))
         ids = tokens.ids.cpu().numpy().reshape(len(tokens), tokens.num_tokens, -1)
         if ids.size and ((ids < 0).any() or (ids >= np.array(tokens.codebook)).any()):
