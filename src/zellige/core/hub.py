@@ -48,7 +48,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = 
     model = _find(str(name))
     if model.licence and not quiet:
         print(f"zellige: weights of {model.name}: {model.licence}", file=sys.stderr)
-    return model.to(device).to(memory_format=torch.channels_last).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _find(name: str) -> Model:

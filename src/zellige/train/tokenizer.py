@@ -66,7 +66,7 @@ class TokenizerRun:
         torch.manual_seed(recipe.seed)
         tokenizer = build(recipe.tokenizer, **recipe.config)
         assert isinstance(tokenizer, Tokenizer)
-        self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)
+        self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(self.tokenizer.parameters(), recipe.optimizer)
         self.average = {k: v.detach().clone() for k, v in self.tokenizer.state_dict().items()}
         self.stream = TrainStream(
