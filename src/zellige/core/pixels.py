@@ -21,7 +21,7 @@ def from_uint8(array: np.ndarray | Tensor) -> Tensor:
     t = torch.as_tensor(array)
     if t.dtype != torch.uint8 or t.ndim not in (3, 4) or t.shape[-1] != 3:
         raise UsageError(f"an image array is uint8 (H, W, 3) or (B, H, W, 3); got {t.dtype} {tuple(t.shape)}")
-    return (t if t.ndim == 4 else t[None]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return (t if t.ndim == 4 else t[None]).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
