@@ -15,8 +15,10 @@ from torch import Tensor
 
 from zellige.quantize.precision import full_precision
 
-_BLOCK = 64
-"""Codes whose minimum is taken first; also the multiple that vectors are padded to."""
+_BLOCK = 128
+"""Codes whose minimum is taken first."""
+_ROWS = 64
+"""Vectors of a tile come in multiples of this."""
 _COLUMNS = 2**14
 """Codes of one tile."""
 _TILE = {"cpu": 2**20}
@@ -39,7 +41,7 @@ def nearest_codes(z: Tensor, codes: Tensor) -> Tensor:
     if len(z) == 0:
         return torch.empty(0, dtype=torch.long, device=z.device)
     table = _score_table(codes, _BLOCK)
-    count, columns = len(z), min(len(table), _COLUMNS)
+    count, columns = len(z), min(table.shape[1], _COLUMNS)
     rows = _rows(count, columns, z.device)
     vectors = _with_ones(z, rows)
     scores = vectors.new_empty(rows * columns)
@@ -51,11 +53,11 @@ def _nearest_in_tile(vectors: Tensor, table: Tensor, columns: int, scores: Tenso
     best = vectors.new_full((len(vectors),), torch.inf)
     index = torch.zeros_like(best, dtype=torch.long)
     every = torch.arange(len(vectors), device=vectors.device)
-    for start in range(0, len(table), columns):
-        part = table[start : start + columns]
-        tile = scores[: len(vectors) * len(part)].view(len(vectors), len(part))
+    for start in range(0, table.shape[1], columns):
+        part = table[:, start : start + columns]
+        tile = scores[: len(vectors) * part.shape[1]].view(len(vectors), -1)
         with full_precision(vectors):
-            torch.mm(vectors, part.t(), out=tile)
+            torch.mm(vectors, part, out=tile)
         blocks = tile.view(len(vectors), -1, _BLOCK)
         value, block = blocks.amin(2).min(1)
         inside = blocks[every, block].argmin(1)
@@ -83,7 +85,7 @@ def nearest_k_codes(z: Tensor, codes: Tensor, first: Tensor, k: int) -> Tensor:
     found = []
     for vectors, own in zip(_with_ones(z, 1).split(rows), first.split(rows), strict=True):
         with full_precision(vectors):
-            scores = vectors @ table.t()
+            scores = vectors @ table
         scores.scatter_(1, own[:, None], -torch.inf)
         found.append(scores.topk(k, dim=1, largest=False, sorted=True).indices)
     return torch.cat(found)
@@ -91,17 +93,22 @@ def nearest_k_codes(z: Tensor, codes: Tensor, first: Tensor, k: int) -> Tensor:
 
 def _rows(count: int, columns: int, device: torch.device) -> int:
     tile = _TILE.get(device.type, _TILE_ELSEWHERE)
-    needed = -(-count // _BLOCK) * _BLOCK
-    return max(_BLOCK, min(needed, tile // columns // _BLOCK * _BLOCK))
+    needed = -(-count // _ROWS) * _ROWS
+    return max(_ROWS, min(needed, tile // columns // _ROWS * _ROWS))
 
 
 def _score_table(codes: Tensor, multiple: int) -> Tensor:
-    """Rows (−e, ½|e|²), so that one product with (z, 1) gives the scores; padded with rows that never win."""
-    codes = codes.float()
-    table = torch.cat([-codes, codes.square().sum(1, keepdim=True) / 2], dim=1)
-    padded = F.pad(table, (0, 0, 0, -len(table) % multiple))
-    padded[len(table) :, -1] = torch.inf
-    return padded
+    """Columns (−e, ½|e|²), so that (z, 1) times the table gives the scores; padded with columns that never win.
+
+    Laid out for the product: with D of a few dimensions, a transposed view of rows is several times slower.
+    """
+    codes = codes.float().t()
+    size = codes.shape[1]
+    table = codes.new_zeros(len(codes) + 1, -(-size // multiple) * multiple)
+    torch.neg(codes, out=table[:-1, :size])
+    table[-1] = torch.inf
+    table[-1, :size] = codes.square().sum(0) / 2
+    return table
 
 
 def _with_ones(z: Tensor, multiple: int) -> Tensor:
