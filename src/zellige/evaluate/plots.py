@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from zellige.evaluate.figures import show
 from zellige.evaluate.markup import Markup
 from zellige.evaluate.result import CodeProfile, RateDistortion, RatePoint
 from zellige.evaluate.svg import Axis, Series, plot
 
 _QUALITY = {"psnr": ("PSNR, dB", "dB", 2.0), "ssim": ("SSIM", "", 0.05)}  # axis, unit, margin
-_HIGHEST_RATE = 4.0  # bits a pixel: above it nobody compares
+_HIGHEST_RATE = 4.0  # bits a pixel
 
 
-def rate_plot(study: RateDistortion, key: str) -> Markup:
-    """Quality `key` (``psnr`` or ``ssim``) over bits a pixel: codecs as curves, the tokenizer as a star."""
+def rate_plot(study: RateDistortion, key: str) -> Markup | None:
+    """Quality `key` (``psnr`` or ``ssim``) over bits a pixel: codecs as curves, the tokenizer as a star.
+
+    Rates far above the tokenizer's and lossless points are left out; None if nothing is left.
+    """
     label, unit, margin = _QUALITY[key]
 
     def place(point: RatePoint) -> tuple[float, float]:
@@ -22,17 +27,19 @@ def rate_plot(study: RateDistortion, key: str) -> Markup:
         rate, quality = place(point)
         return f"{name}, {point.setting}: {show(rate, 'bpp')}, {show(quality, unit) if unit else f'{quality:.3f}'}"
 
+    own = study.tokenizer[-1]  # in file bytes, as the codecs are
+    highest = max(_HIGHEST_RATE, 2 * own.rate.value)
+    groups = [(curve.codec, curve.points) for curve in study.codecs] + [("tokenizer", (own,))]
     series = []
-    for i, curve in enumerate(study.codecs):
-        points = [p for p in curve.points if p.rate.value <= _HIGHEST_RATE]
-        series.append(
-            Series(curve.codec, f"c{i + 1}", [place(p) for p in points], [note(curve.codec, p) for p in points])
-        )
-    own = study.tokenizer[0]
-    series.append(Series("tokenizer", "c0", [place(own)], [note("tokenizer", own)]))
-    series = [s for s in series if s.points]
+    for i, (name, points) in enumerate(groups, 1):
+        shown = [p for p in points if p.rate.value <= highest and math.isfinite(p.quality[key].value)]
+        if shown:
+            colour = "c0" if name == "tokenizer" else f"c{i}"
+            series.append(Series(name, colour, [place(p) for p in shown], [note(name, p) for p in shown]))
+    if not series:
+        return None
     rates = [rate for s in series for rate, _ in s.points]
-    values = [value for s in series for _, value in s.points if value < float("inf")]
+    values = [value for s in series for _, value in s.points]
     x = Axis("bits per pixel", min(rates) / 1.25, max(rates) * 1.1, log=True)
     y = Axis(label, min(values) - margin / 2, max(values) + margin)
     return plot(series, x, y, title=f"{label} over bits per pixel")

@@ -13,8 +13,9 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from zellige.core.pixels import from_uint8, to_uint8
 from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, ImageSource, open_images
+from zellige.data.transforms import center_crop_adm
 from zellige.evaluate.batches import Numbered, by_size
 from zellige.evaluate.environment import environment, hardware
 from zellige.evaluate.pictures import example
@@ -57,6 +59,9 @@ def evaluate(
 ) -> EvalResult:
     """Encode, decode and measure every image of `source` with `tokenizer`, on the device it is on.
 
+    Images keep their size; for a tokenizer that takes one size only they are cropped to it, and
+    every protocol says so.
+
     Args:
         tokenizer: any image tokenizer; set to evaluation mode by the caller (`zellige.load` does).
         source: what `zellige.data.open_images` takes, or what it returns.
@@ -69,8 +74,7 @@ def evaluate(
         progress: called with the number of images done, after every batch.
 
     Raises:
-        UsageError: the tokenizer takes one image size only and an image has another, or the source
-            does not exist.
+        UsageError: the source does not exist.
         ZelligeError: no image could be read.
     """
     images = open_images(source) if isinstance(source, (str, Path)) else source
@@ -81,13 +85,19 @@ def evaluate(
         if codecs and tokenizer.codebook:
             study = stack.enter_context(RateStudy(codec_images))
         run = _Run(tokenizer, batch_size, precision, rounding, study)
-        for batch in by_size(islice(images, limit), batch_size):
+        for batch in by_size(_sized(islice(images, limit), tokenizer.image_size), batch_size):
             run.add(batch)
             if progress:
                 progress(run.count)
     if not run.count:
         raise ZelligeError(f"no image of {images.name} could be read; {images.skipped_count} were skipped")
     return run.result(images, command)
+
+
+def _sized(records: Iterator[ImageRecord], size: int | None) -> Iterator[ImageRecord]:
+    """The images, cropped to squares of `size` for tokenizers that take one size only."""
+    for record in records:
+        yield record if size is None else replace(record, image=center_crop_adm(record.image, size).copy())
 
 
 class _Run:
@@ -132,10 +142,12 @@ class _Run:
 
     def result(self, images: ImageSource, command: str) -> EvalResult:
         """All figures, over what was added."""
+        size = self.tokenizer.image_size
+        resize = "native size" if size is None else f"short side to {size}, centre crop (ADM)"
         found: list[Measurement] = []
         for metric in (*self.paired, *self.rates.values(), *([self.usage] if self.usage else []), *self.speed.values()):
             if not (isinstance(metric, PerImageMetric) and metric.mean.count == 0):  # all images too small for it
-                found += [m.on(reference=images.name, resize="native size") for m in metric.compute()]
+                found += [m.on(reference=images.name, resize=resize) for m in metric.compute()]
         return EvalResult(
             tokenizer=self._facts(),
             source=images.name,

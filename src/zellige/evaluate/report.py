@@ -56,7 +56,7 @@ def report_html(result: EvalResult) -> str:
     main = h(
         "main",
         h("h1", name),
-        h("p", f"Reconstruction of {images} from ", h("code", result.source), ", each at its own size.", class_="lead"),
+        h("p", f"Reconstruction of {images} from ", h("code", result.source), class_="lead"),
         _headline(result),
         _tokenizer(result),
         _gallery(result.examples),
@@ -152,26 +152,24 @@ def _rates(result: EvalResult) -> Markup | None:
     study = result.rates
     if study is None:
         return None
+    images = f"{study.images:,} image{'s' * (study.images != 1)}"
     intro = (
-        f"Means over the same {study.images:,} image{'s' * (study.images != 1)} at their own size, and real file bytes "
-        "with headers. The tokenizer's network, which both sides must have, is not counted."
+        f"Means over the same {images}, in real file bytes with headers. The tokenizer’s network, which both sides "
+        "must have, is not counted. In bits per pixel the tokens take "
+        + " and ".join(f"{show_measurement(p.rate).removesuffix(' bpp')} as {p.setting}" for p in study.tokenizer)
+        + "."
     )
-    plots = [h("figure", rate_plot(study, key)) for key in ("psnr", "ssim") if key in study.tokenizer[0].quality]
+    plots = [rate_plot(study, key) for key in study.tokenizer[-1].quality]
     settings = "; ".join(f"{curve.codec}: {curve.settings}" for curve in study.codecs)
-    comparison = h("ul", [h("li", _comparison(c)) for c in study.comparisons])
     return h(
         "section",
         h("h2", "Rate and distortion"),
         h("p", intro, class_="note"),
-        h("div", plots, class_="plots"),
+        h("div", [h("figure", each) for each in plots if each], class_="plots"),
         h("h3", "At the tokenizer’s own bytes"),
-        comparison,
-        h("p", f"{settings}. {_interpolation_note()}", class_="note"),
+        h("ul", [h("li", _comparison(c)) for c in study.comparisons]),
+        h("p", f"{settings}. Interpolated between qualities, image by image, and never extrapolated.", class_="note"),
     )
-
-
-def _interpolation_note() -> str:
-    return "Codecs are interpolated between their qualities, image by image, and never extrapolated."
 
 
 def _comparison(c: Comparison) -> str:
@@ -200,7 +198,7 @@ def _figures(measurements: Sequence[Measurement]) -> Markup:
     rows = []
     for m in measurements:
         p = m.protocol
-        parts = (p.definition, p.rounding and f"on {p.rounding} in {p.data_range}", p.network, p.conditions)
+        parts = (p.definition, p.rounding and f"on {p.rounding} in {p.data_range}", p.resize, p.network, p.conditions)
         how = "; ".join(part for part in (*parts, f"n = {p.samples:,}") if part)
         rows.append(
             h(
