@@ -6,13 +6,19 @@ Real file bytes, headers included, at the image's own size.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image, features
+
+from zellige.data.parallel import ordered_map
+
+MAX_SIDE = 16_383
+"""WebP's limit, the lowest of the three."""
+MAX_PIXELS = 1 << 24
+"""Twenty encodings of a larger image would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,20 @@ def available() -> tuple[Codec, ...]:
     return tuple(c for c in CODECS if c.format == "JPEG" or features.check(c.format.lower()))
 
 
-def sweep(picture: np.ndarray, codecs: tuple[Codec, ...], pool: ThreadPoolExecutor) -> list[Compressed] | None:
-    """uint8 (H, W, 3) by every codec at every quality; None if one of them cannot store an image of this size."""
+def sweep(picture: np.ndarray, codecs: tuple[Codec, ...], workers: int) -> Iterator[Compressed]:
+    """uint8 (H, W, 3) by every codec at every quality, in order, a few computed ahead by `workers` threads."""
 
-    def compress(codec: Codec, quality: int) -> Compressed:
+    def compress(job: tuple[Codec, int]) -> Compressed:
+        codec, quality = job
         file = io.BytesIO()
         Image.fromarray(picture).save(file, codec.format, quality=quality, **codec.options)
         return Compressed(codec, quality, file.tell(), np.array(Image.open(file).convert("RGB")))
 
-    jobs = [pool.submit(compress, codec, quality) for codec in codecs for quality in codec.qualities]
-    try:
-        return [job.result() for job in jobs]
-    except (OSError, ValueError):  # WebP ends at 16,383 pixels a side, JPEG and AVIF at 65,535
-        return None
+    jobs = [(codec, quality) for codec in codecs for quality in codec.qualities]
+    return ordered_map(compress, jobs, workers)
+
+
+def storable(picture: np.ndarray) -> bool:
+    """Whether every codec takes an image of this size, in reasonable time."""
+    height, width = picture.shape[:2]
+    return max(height, width) <= MAX_SIDE and height * width <= MAX_PIXELS

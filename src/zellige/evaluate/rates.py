@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zellige.core.pixels import from_uint8
-from zellige.evaluate.codecs import Codec, available, sweep
+from zellige.evaluate.codecs import Codec, available, storable, sweep
 from zellige.evaluate.result import Comparison, RateCurve, RateDistortion, RatePoint
 from zellige.metrics import PSNR, SSIM, BitsPerPixel, Measurement, PerImageMetric
 from zellige.metrics.base import RunningMean
@@ -34,35 +32,29 @@ class RateStudy:
         self.points = {(c.name, q): _Point(f"{c.name} file") for c in self.codecs for q in c.qualities}
         self.own: dict[str, _Point] = {}
         self.matches = {c.name: _Match() for c in self.codecs}
-        self._pool = ThreadPoolExecutor(max_workers=torch.get_num_threads())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
     def add(self, picture: np.ndarray, reconstruction: Tensor, bits: Mapping[str, float]) -> None:
-        """Add an image that the tokenizer stored.
+        """Add an image that the tokenizer stored; one that a codec cannot store is left out of all curves.
 
         Args:
             picture: uint8 (H, W, 3).
             reconstruction: pixels (1, 3, H, W) in [-1, 1].
             bits: way of counting → bits of the image; the last one is compared with the codecs.
         """
-        if self.count >= self.limit or (files := sweep(picture, self.codecs, self._pool)) is None:
+        if self.count >= self.limit or not storable(picture):
             return
         self.count += 1
         reference = from_uint8(picture)
         psnr = 0.0
         for coding, amount in bits.items():
             psnr = self.own.setdefault(coding, _Point(coding)).add(reference, reconstruction.cpu(), amount)
+        *_, compared = bits.values()
         curves: dict[str, list[tuple[float, float]]] = {}
-        for f in files:
+        for f in sweep(picture, self.codecs, torch.get_num_threads()):
             quality = self.points[f.codec.name, f.quality].add(reference, from_uint8(f.decoded), 8 * f.size)
             curves.setdefault(f.codec.name, []).append((8 * f.size, quality))
         for name, curve in curves.items():
-            self.matches[name].add(curve, amount, psnr)
+            self.matches[name].add(curve, compared, psnr)
 
     def result(self, reference: str) -> RateDistortion | None:
         """The study over the set called `reference`; None if no image was taken in."""

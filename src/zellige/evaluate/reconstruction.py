@@ -14,7 +14,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -80,15 +79,12 @@ def evaluate(
     images = open_images(source) if isinstance(source, (str, Path)) else source
     if limit is not None and limit < 1:
         raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
-    with ExitStack() as stack:
-        study = None
-        if codecs and tokenizer.codebook:
-            study = stack.enter_context(RateStudy(codec_images))
-        run = _Run(tokenizer, batch_size, precision, rounding, study)
-        for batch in by_size(_sized(islice(images, limit), tokenizer.image_size), batch_size):
-            run.add(batch)
-            if progress:
-                progress(run.count)
+    study = RateStudy(codec_images) if codecs and tokenizer.codebook else None
+    run = _Run(tokenizer, batch_size, precision, rounding, study)
+    for batch in by_size(_sized(islice(images, limit), tokenizer.image_size), batch_size):
+        run.add(batch)
+        if progress:
+            progress(run.count)
     if not run.count:
         raise ZelligeError(f"no image of {images.name} could be read; {images.skipped_count} were skipped")
     return run.result(images, command)

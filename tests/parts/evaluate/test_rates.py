@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,31 +20,29 @@ JPEG = CODECS[0]
 
 def test_a_sweep_holds_real_files() -> None:
     picture = draw(40, 56, 1)
-    with ThreadPoolExecutor(1) as pool:
-        files = sweep(picture, (JPEG,), pool)
-    assert files is not None
+    files = list(sweep(picture, (JPEG,), workers=1))
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG.qualities[2], optimize=True)
     assert files[2].size == len(buffer.getvalue())
     assert np.array_equal(files[2].decoded, np.array(Image.open(buffer)))
 
 
-def test_an_image_that_a_codec_cannot_store_is_left_out_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_a_codec_cannot_store_is_left_out_of_all() -> None:
     long = np.zeros((1, 16_400, 3), np.uint8)  # beyond WebP's 16,383
-    with RateStudy(limit=4) as study:
-        study.add(long, from_uint8(long), {"fixed length": 100.0})
-        assert study.count == 0
-        assert study.result("drawn") is None
+    study = RateStudy(limit=4)
+    study.add(long, from_uint8(long), {"fixed length": 100.0})
+    assert study.count == 0
+    assert study.result("drawn") is None
 
 
 def test_points_are_means_over_the_same_images() -> None:
     pictures = [draw(40, 56, 1), draw(48, 32, 2)]
     outputs = [from_uint8(p) + 0.1 for p in pictures]
-    with RateStudy(limit=2) as study:
-        for picture, output in zip(pictures, outputs, strict=True):
-            study.add(picture, output, {"fixed length": 4000.0, ".zel file": 5000.0})
-        study.add(pictures[0], outputs[0], {"fixed length": 9e9, ".zel file": 9e9})  # beyond the limit
-        result = study.result("drawn")
+    study = RateStudy(limit=2)
+    for picture, output in zip(pictures, outputs, strict=True):
+        study.add(picture, output, {"fixed length": 4000.0, ".zel file": 5000.0})
+    study.add(pictures[0], outputs[0], {"fixed length": 9e9, ".zel file": 9e9})  # beyond the limit
+    result = study.result("drawn")
     assert result is not None
     fixed, zel = result.tokenizer
     rates = [1 / (40 * 56), 1 / (48 * 32)]
@@ -62,15 +59,13 @@ def test_points_are_means_over_the_same_images() -> None:
 
 def test_a_codec_at_its_own_bytes_is_itself_and_beyond_them_is_not_compared() -> None:
     picture = draw(64, 64, 3)
-    with ThreadPoolExecutor(1) as pool:
-        files = sweep(picture, (JPEG,), pool)
-    assert files is not None
+    files = list(sweep(picture, (JPEG,), workers=1))
     own = from_uint8(files[3].decoded)
-    with RateStudy(limit=8) as study:
-        study.add(picture, own, {".zel file": 8.0 * files[3].size})
-        study.add(picture, own, {".zel file": 8.0})
-        study.add(picture, own, {".zel file": 8e6})
-        result = study.result("drawn")
+    study = RateStudy(limit=8)
+    study.add(picture, own, {".zel file": 8.0 * files[3].size})
+    study.add(picture, own, {".zel file": 8.0})
+    study.add(picture, own, {".zel file": 8e6})
+    result = study.result("drawn")
     assert result is not None
     comparison = result.comparisons[0]
     assert comparison.codec == "JPEG"
@@ -81,8 +76,8 @@ def test_a_codec_at_its_own_bytes_is_itself_and_beyond_them_is_not_compared() ->
 
 def test_out_of_range_everywhere_gives_no_comparison() -> None:
     picture = draw(32, 32, 3)
-    with RateStudy(limit=1) as study:
-        study.add(picture, torch.zeros(1, 3, 32, 32), {".zel file": 8.0})
-        result = study.result("drawn")
+    study = RateStudy(limit=1)
+    study.add(picture, torch.zeros(1, 3, 32, 32), {".zel file": 8.0})
+    result = study.result("drawn")
     assert result is not None
     assert {(c.codec_psnr, c.below) for c in result.comparisons} == {(None, 1)}
