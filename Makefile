@@ -24,7 +24,8 @@ $(VENV)/%.stamp: $(VENV)/core.stamp
 	@touch $@
 
 demo: $(VENV)/core.stamp  ## install, tokenize the sample photographs, decode them, measure, write a report
-	@$(BIN)/zellige demo
+	@$(BIN)/zellige demo --output demo
+	@echo; echo "$(CURDIR)/demo/report.html"
 
 test: lint  ## everything that continuous integration runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
