@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.core.errors import UsageError
@@ -15,6 +15,7 @@ from zellige.quantize import BinaryQuantizer, FiniteScalarQuantizer
 LEVELS = st.lists(st.integers(2, 9), min_size=1, max_size=4).map(tuple)
 
 
+@settings(deadline=None)
 @given(LEVELS, st.integers(0, 2**31))
 def test_any_latent_gets_a_valid_id(levels: tuple[int, ...], seed: int) -> None:
     quantizer = FiniteScalarQuantizer(levels)
@@ -25,6 +26,7 @@ def test_any_latent_gets_a_valid_id(levels: tuple[int, ...], seed: int) -> None:
     assert quantizer.lookup(ids).abs().max() <= 1
 
 
+@settings(deadline=None)
 @given(LEVELS)
 def test_every_code_is_reached(levels: tuple[int, ...]) -> None:
     """A dense sweep of each dimension meets all its levels, in order."""

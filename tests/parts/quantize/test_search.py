@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.quantize import search
@@ -18,6 +18,7 @@ def distances(z: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return (z.double()[:, None] - codes.double()).square().sum(-1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 6), st.integers(0, 2**31))
 def test_equals_argmin_ties_included(vectors: int, codes: int, dim: int, seed: int) -> None:
     """On small integers every distance is exact, so ties are real ones: the lowest index wins."""
@@ -36,6 +37,7 @@ def test_equals_argmin_over_many_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(nearest_codes(z, twice), distances(z, table).argmin(1))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 80), st.integers(1, 60), st.integers(0, 2**31), st.data())
 def test_k_nearest_equal_a_full_sort(vectors: int, codes: int, seed: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, codes))

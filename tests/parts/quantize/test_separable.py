@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.quantize import BinaryQuantizer, FiniteScalarQuantizer, separable
@@ -21,6 +21,7 @@ def listed(costs: list[torch.Tensor]) -> torch.Tensor:
     return total
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(2, 5), min_size=1, max_size=4), st.integers(0, 2**31), st.booleans(), st.data())
 def test_equals_the_sorted_list_of_all_codes(levels: list[int], seed: int, ties: bool, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, math.prod(levels)))
