@@ -31,7 +31,7 @@ from zellige.core.tokens import Layout, layout_size
 
 TOTAL = 1 << 16  # sum of the frequencies of a table
 TABLES_FILE = "tables.safetensors"
-_LARGEST_RADIX = 1 << 15  # every symbol needs a frequency of at least 1
+LARGEST_RADIX = 1 << 15  # every symbol needs a frequency of at least 1
 _MAX_BYTES = 1 << 28
 _CHUNK = 1 << 18  # symbols whose tables are in memory at a time
 
@@ -165,7 +165,9 @@ class EntropyModel:
     def _floats(self) -> tuple[np.ndarray, ...]:
         return tuple(table.astype(np.float32) for table in self.tables)
 
-    def _models(self, plane: int, context: np.ndarray | None, count: int) -> Iterator[tuple[slice, Any, tuple[Any, ...]]]:
+    def _models(
+        self, plane: int, context: np.ndarray | None, count: int
+    ) -> Iterator[tuple[slice, Any, tuple[Any, ...]]]:
         """What codes the `count` symbols of a pass: (their slice, a model, its parameters).
 
         One model for all without contexts; else a model family and one table (n, K) a symbol, some at a time.
@@ -194,8 +196,8 @@ def tables_for(model: Tables, tokenizer: str, fingerprint: str) -> EntropyModel 
 
 def check_radices(radices: tuple[tuple[int, ...], ...]) -> None:
     """`UsageError` for digits that cannot be coded with 16-bit frequencies."""
-    if not radices or not all(group and all(2 <= k <= _LARGEST_RADIX for k in group) for group in radices):
-        raise UsageError(f"radices are 2 to {_LARGEST_RADIX}, one group a sub-codebook; got {radices}")
+    if not radices or not all(group and all(2 <= k <= LARGEST_RADIX for k in group) for group in radices):
+        raise UsageError(f"radices are 2 to {LARGEST_RADIX}, one group a sub-codebook; got {radices}")
 
 
 def split_digits(ids: np.ndarray, radices: tuple[tuple[int, ...], ...], layout: Layout) -> list[np.ndarray]:

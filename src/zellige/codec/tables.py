@@ -1,6 +1,6 @@
 """Entropy tables from a token set: counting, once, when a tokenizer is released.
 
-    python -m zellige.codec.tables SET.parquet MODEL_FOLDER --radices 8,8,8,5,5,5
+python -m zellige.codec.tables SET.parquet MODEL_FOLDER
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from zellige.codec.entropy import TOTAL, EntropyModel, check_radices, split_digits
+from zellige.codec.entropy import LARGEST_RADIX, TOTAL, EntropyModel, check_radices, split_digits
 from zellige.codec.interlace import num_contexts, visit
 from zellige.codec.tokenset import TokenSet
 from zellige.core.errors import UsageError, ZelligeError
 from zellige.core.tokens import Tokens
 
 
-def fit_tables(tokens: TokenSet | Iterable[Tokens], radices: Sequence[Sequence[int]], fingerprint: str = "") -> EntropyModel:
+def fit_tables(
+    tokens: TokenSet | Iterable[Tokens], radices: Sequence[Sequence[int]], fingerprint: str = ""
+) -> EntropyModel:
     """Count the digits of tokens in their contexts.
 
     Args:
@@ -39,12 +42,11 @@ def fit_tables(tokens: TokenSet | Iterable[Tokens], radices: Sequence[Sequence[i
         cells = digits.astype(np.int64) if context is None else context.astype(np.int64) * size + digits
         counts[plane] += np.bincount(cells.reshape(-1), minlength=counts[plane].size).reshape(-1, size)
 
-    batches: Iterable[Tokens] = tokens
     name = ""
     if isinstance(tokens, TokenSet):
         name, fingerprint = tokens.info.name, tokens.info.fingerprint
-        batches = (batch.tokens for batch in tokens.batches(64))
-    for batch in batches:
+        tokens = (batch.tokens for batch in tokens.batches(64))
+    for batch in tokens:
         codebook = tuple(int(np.prod(group)) for group in groups)
         if batch.codebook != codebook:
             raise UsageError(f"radices {groups} make the codebook {codebook}; the tokens have {batch.codebook}")
@@ -69,21 +71,31 @@ def _frequencies(counts: np.ndarray) -> np.ndarray:
     return (floor + 1 + (rank < missing[:, None])).astype(np.uint16)
 
 
+def digits_of(folder: str | Path, fingerprint: str) -> list[list[int]]:
+    """Digits of the ids of the tokenizer in a folder: the levels of an FSQ, bits of binary codes, or whole codes.
+
+    Raises `UsageError` unless the folder holds the weights with this fingerprint.
+    """
+    from zellige.core.hub import load
+
+    model = load(str(folder))
+    if model.fingerprint() != fingerprint:
+        raise UsageError(f"the tokens were made with the weights {fingerprint}, not with those in {folder}")
+    levels = getattr(getattr(model, "quantizer", None), "levels", None)
+    if levels is not None:
+        return [list(levels)]
+    return [[2] * (k.bit_length() - 1) if k > LARGEST_RADIX and k & (k - 1) == 0 else [k] for k in model.codebook]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit tables to a token set and write them into a tokenizer's folder; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m zellige.codec.tables", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m zellige.codec.tables", description="Entropy tables from tokens.")
     parser.add_argument("tokens", help="token set (.parquet) made with the tokenizer")
     parser.add_argument("folder", help="folder of the tokenizer, where tables.safetensors goes")
-    parser.add_argument(
-        "--radices", required=True, help="digits of an id, first one fastest: 8,8,8,5,5,5; '/' between sub-codebooks"
-    )
     options = parser.parse_args(arguments)
     try:
-        try:
-            radices = [[int(k) for k in group.split(",")] for group in options.radices.split("/")]
-        except ValueError as error:
-            raise UsageError(f"radices are numbers like 8,8,8,5,5,5; got '{options.radices}'") from error
-        path = fit_tables(TokenSet(options.tokens), radices).save(options.folder)
+        tokens = TokenSet(options.tokens)
+        path = fit_tables(tokens, digits_of(options.folder, tokens.info.fingerprint)).save(options.folder)
     except ZelligeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -66,7 +66,9 @@ class TokenSet:
         self._file = _open_parquet(self.path)
         metadata = (self._file.metadata.metadata or {}).get(METADATA_KEY)
         if metadata is None:
-            raise UsageError(f"{self.path} is a Parquet file, but no token set: it lacks the '{METADATA_KEY.decode()}' text")
+            raise UsageError(
+                f"{self.path} is a Parquet file, but no token set: it lacks the '{METADATA_KEY.decode()}' text"
+            )
         try:
             self.info = TokenSetInfo.from_json(metadata)
         except DataError as error:
@@ -198,7 +200,7 @@ class TokenSet:
             first = end - group.num_rows * width
             if not 0 < first - chunk.data_page_offset <= _PAGE_HEADER or end > len(raw):
                 return None
-            if group.num_rows and zlib.crc32(raw[first : first + width]) != self._checksums[0][start]:
+            if group.num_rows and zlib.crc32(raw[first : first + width].tobytes()) != self._checksums[0][start]:
                 return None
             firsts.append(first)
         return np.lib.stride_tricks.sliding_window_view(raw, width), np.array(firsts, np.int64)

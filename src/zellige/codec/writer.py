@@ -200,9 +200,7 @@ class TokenSetWriter:
         if tokens.codebook != self.info.codebook:
             raise UsageError(f"the set has the codebook {self.info.codebook}; these tokens have {tokens.codebook}")
         if self.info.layout is not None and tokens.layout != self.info.layout:
-            raise UsageError(
-                f"all rows of the set have the layout {self.info.layout}; these tokens have {tokens.layout}"
-            )
+            raise UsageError(f"the set has the layout {self.info.layout}; these tokens have {tokens.layout}")
         check_layout(tokens.layout, len(tokens.codebook))
         ids = tokens.ids.cpu().numpy().reshape(len(tokens), tokens.num_tokens, -1)
         if ids.size and ((ids < 0).any() or (ids >= np.array(tokens.codebook)).any()):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zellige.codec import bits
 from zellige.core.errors import DataError
 
 
+@settings(deadline=None)
 @given(st.integers(1, 32).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1), max_size=40))))
 def test_pack_is_the_bit_string_of_the_values(case: tuple[int, list[int]]) -> None:
     width, values = case
@@ -36,6 +37,7 @@ def test_bit_width_is_the_logarithm_rounded_up(size: int, width: int) -> None:
     assert bits.bit_width(size) == width
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**35 - 1))
 def test_varints_read_back(value: int) -> None:
     cursor = bits.Cursor(bits.varint(value) + b"rest")

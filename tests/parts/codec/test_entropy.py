@@ -60,7 +60,7 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
     model = counting_tables((RADICES,))
     ids = (np.arange(48)[:, None] * 9973 + 5) % 64000
     data = model.encode(ids, ((6, 8),))
-    assert hashlib.sha256(data).hexdigest()[:16] == "GOLD"
+    assert hashlib.sha256(data).hexdigest()[:16] == "8cacf64e359f607a"
     assert np.array_equal(model.decode(data, ((6, 8),)), ids)
 
 
@@ -90,12 +90,11 @@ def test_tokens_unlike_those_of_the_fit_cost_little_more_than_fixed(smooth_token
     assert size < 1.1 * 2 * 4 * 256
 
 
-@settings(max_examples=60)
-@given(st.binary(max_size=300))
-def test_any_bytes_decode_to_valid_ids_or_an_error(data: bytes) -> None:
-    model = counting_tables((RADICES,))
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_decode_to_valid_ids_or_an_error(tables: EntropyModel, data: bytes) -> None:
     try:
-        ids = model.decode(data, ((5, 7),))
+        ids = tables.decode(data, ((5, 7),))
     except DataError:
         return
     assert ids.shape == (35, 1)
@@ -103,6 +102,7 @@ def test_any_bytes_decode_to_valid_ids_or_an_error(data: bytes) -> None:
     assert ids.max() < 64000
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 63999), min_size=12, max_size=12))
 def test_digits_join_to_the_id(values: list[int]) -> None:
     ids = np.array(values).reshape(1, 12, 1)

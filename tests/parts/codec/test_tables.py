@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from zellige.codec import EntropyModel, TokenSetWriter
-from zellige.codec.tables import fit_tables, main
+from zellige.codec.tables import digits_of, fit_tables, main
 from zellige.core.errors import UsageError
 from zellige.core.tokens import Tokens
 
@@ -47,24 +48,51 @@ def test_radices_must_make_up_the_codebook(smooth_tokens: Callable[..., Tokens])
         fit_tables([smooth_tokens(0, 4, 4)], [[8, 8]])
 
 
+class Toy:
+    """What `zellige.load` gives for the folder in these tests: weights and a quantizer."""
+
+    def __init__(self, codebook: tuple[int, ...] = (64000,), **parts: object) -> None:
+        self.codebook = codebook
+        self.quantizer = SimpleNamespace(**parts)
+
+    def fingerprint(self) -> str:
+        return FINGERPRINT
+
+
 def test_the_command_writes_the_tables(
-    smooth_tokens: Callable[..., Tokens], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    smooth_tokens: Callable[..., Tokens],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     writer = TokenSetWriter(tmp_path / "set.parquet", name="toy/f8", fingerprint=FINGERPRINT, codebook=(64000,))
     writer.append(["a", "b"], smooth_tokens(0, 8, 8, 2), [(64, 64)] * 2)
     writer.append(["c"], smooth_tokens(1, 6, 9), [(72, 48)])
     writer.finish()
-    assert main([str(tmp_path / "set.parquet"), str(tmp_path), "--radices", "8,8,8,5,5,5"]) == 0
+    monkeypatch.setattr("zellige.core.hub.load", lambda name: Toy(levels=RADICES))
+    assert main([str(tmp_path / "set.parquet"), str(tmp_path)]) == 0
     model = EntropyModel.load(tmp_path)
     assert (model.tokenizer, model.fingerprint, model.radices) == ("toy/f8", FINGERPRINT, (RADICES,))
     batches = [smooth_tokens(0, 8, 8, 2), smooth_tokens(1, 6, 9)]
     assert model.identity == fit_tables(batches, [RADICES], FINGERPRINT).identity
-    capsys.readouterr()
+    assert capsys.readouterr().out.strip() == str(tmp_path / "tables.safetensors")
 
 
-@pytest.mark.parametrize("arguments", [["missing.parquet", ".", "--radices", "8"], ["x", ".", "--radices", "8,b"]])
-def test_the_command_refuses_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
+@pytest.mark.parametrize(
+    ("toy", "digits"),
+    [(Toy(levels=(8, 5)), [[8, 5]]), (Toy((1000, 512)), [[1000], [512]]), (Toy((1 << 18,)), [[2] * 18])],
+)
+def test_digits_follow_from_the_quantizer(
+    toy: Toy, digits: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zellige.core.hub.load", lambda name: toy)
+    assert digits_of(tmp_path, FINGERPRINT) == digits
+    with pytest.raises(UsageError, match="not with those in"):
+        digits_of(tmp_path, "f" * 16)
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "missing.parquet"), str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -62,7 +62,9 @@ def test_the_file_says_whose_tokens_it_holds(tmp_path: Path) -> None:
     assert described["layout"] == [[2, 3]]
 
 
-@pytest.mark.parametrize(("codebook", "size"), [((256,), 6), ((257,), 12), ((65536,), 12), ((65537,), 24), ((2, 9), 12)])
+@pytest.mark.parametrize(
+    ("codebook", "size"), [((256,), 6), ((257,), 12), ((65536,), 12), ((65537,), 24), ((2, 9), 12)]
+)
 def test_ids_take_the_smallest_integer_that_fits(tmp_path: Path, codebook: tuple[int, ...], size: int) -> None:
     found = write(tmp_path / "set.parquet", draw(2, codebook=codebook))
     assert pq.read_schema(found.path).field("ids").type.byte_width == size

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from zellige.codec import EncodedImage, EntropyModel, dumps, file_kind, info_zel, load_tokens, loads, read_zel, write_zel
+from zellige.codec import (
+    EncodedImage,
+    EntropyModel,
+    dumps,
+    file_kind,
+    info_zel,
+    load_tokens,
+    loads,
+    read_zel,
+    write_zel,
+)
 from zellige.core.errors import DataError, UsageError
 from zellige.core.tokens import Layout, Tokens
 
@@ -34,7 +44,12 @@ def test_an_image_reads_back(image: Images, tables: EntropyModel, coding: str) -
 
 @pytest.mark.parametrize(
     ("layout", "codebook"),
-    [(((32,),), (4096,)), (((1, 1), (2, 2), (3, 3)), (500,)), (((4,), (3, 2)), (2, 1 << 18)), (((2, 3, 4),), (3, 5, 7))],
+    [
+        (((32,),), (4096,)),
+        (((1, 1), (2, 2), (3, 3)), (500,)),
+        (((4,), (3, 2)), (2, 1 << 18)),
+        (((2, 3, 4),), (3, 5, 7)),
+    ],
 )
 def test_every_layout_and_codebook_reads_back(image: Images, layout: Layout, codebook: tuple[int, ...]) -> None:
     size = sum(torch.Size(block).numel() for block in layout)
@@ -144,7 +159,7 @@ def test_files_are_told_apart_by_content(image: Images, tables: EntropyModel, tm
         path.write_bytes(content)
         with pytest.raises(UsageError, match=r"named\.parquet holds no tokens: expected"):
             file_kind(path)
-        with pytest.raises(DataError, match="not a .zel"):
+        with pytest.raises(DataError, match=r"not a \.zel"):
             read_zel(path)
 
 

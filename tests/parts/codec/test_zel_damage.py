@@ -64,21 +64,21 @@ def test_every_flipped_bit_is_found(image: Images, tables: EntropyModel, coding:
 
 @pytest.mark.parametrize("coding", ["fixed", "entropy"])
 def test_every_changed_byte_with_a_true_checksum_is_harmless(image: Images, tables: EntropyModel, coding: str) -> None:
-    body = dumps(image(), tables, coding)[:-4]
+    body = dumps(image(2, 3), tables, coding)[:-4]
     for place in range(len(body)):
-        for value in {0, 1, 2, 127, 128, 255, *(body[place] ^ 1 << bit for bit in range(8))} - {body[place]}:
+        for value in {0, 127, 255, *(body[place] ^ 1 << bit for bit in range(8))} - {body[place]}:
             check_survives(signed(body[:place] + bytes([value]) + body[place + 1 :]), tables)
         check_survives(signed(body[:place]), tables)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(body=st.binary(max_size=120), coding=st.integers(0, 2))
 def test_any_bytes_after_the_magic_are_harmless(tables: EntropyModel, body: bytes, coding: int) -> None:
     check_survives(signed(b"\x89ZEL" + bytes((1, coding)) + body), tables)
     check_survives(body, tables)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(
     numbers=st.lists(st.one_of(st.integers(0, 8), st.integers(0, 2**35 - 1)), max_size=12),
     payload=st.binary(max_size=40),
