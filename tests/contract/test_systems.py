@@ -134,13 +134,13 @@ def test_gradient_reaches_every_parameter(trained: Tokenizer) -> None:
 def test_it_overfits_one_batch(trained: Tokenizer) -> None:
     model = copy.deepcopy(trained).train()
     x = pixels(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     errors = []
-    for _ in range(60):
+    for _ in range(30):
         out = model(x)
         error = F.mse_loss(out.output, x)
         optimizer.zero_grad()
         sum(out.losses.values(), error).backward()
         optimizer.step()
         errors.append(error.item())
-    assert errors[-1] < 0.3 * errors[0]
+    assert errors[-1] < 0.5 * errors[0]
