@@ -52,11 +52,12 @@ class VQGAN(Tokenizer):
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__(config)
-        if not config.projection and config.dim != config.latent:
-            raise UsageError(f"without projection the quantizer sees latent={config.latent} channels, not {config.dim}")
-        self.encoder = ConvEncoder(config)
-        self.project_in = nn.Conv2d(config.latent, config.dim, 1) if config.projection else nn.Identity()
         self.quantizer = make_quantizer(config.quantizer, config.dim, **config.quantizer_settings)
+        seen = self.quantizer.input_dim
+        if not config.projection and (seen, config.dim) != (config.latent, config.latent):
+            raise UsageError(f"without projection the quantizer sees latent={config.latent} channels, not {seen}")
+        self.encoder = ConvEncoder(config)
+        self.project_in = nn.Conv2d(config.latent, seen, 1) if config.projection else nn.Identity()
         self.project_out = nn.Conv2d(config.dim, config.latent, 1) if config.projection else nn.Identity()
         self.decoder = ConvDecoder(config)
         self.stride = config.stride
