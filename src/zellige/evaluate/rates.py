@@ -104,9 +104,10 @@ class _Match:
         elif bits > sizes[-1]:
             self.above += 1
         else:
-            at = np.interp(math.log(bits), np.log(sizes), qualities)
-            self.codec.update(torch.tensor(float(at)))
-            self.tokenizer.update(torch.tensor(psnr))
+            at = float(np.interp(math.log(bits), np.log(sizes), qualities))
+            if math.isfinite(at) and math.isfinite(psnr):  # a lossless image has no PSNR to compare
+                self.codec.update(torch.tensor(at))
+                self.tokenizer.update(torch.tensor(psnr))
 
     def result(self, codec: str, psnr: Measurement) -> Comparison:
         def measured(mean: RunningMean, conditions: str) -> Measurement | None:

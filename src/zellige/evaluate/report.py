@@ -176,7 +176,7 @@ def _comparison(c: Comparison) -> str:
     beyond = [f"{c.below:,} below {c.codec}’s smallest file"] * bool(c.below)
     beyond += [f"{c.above:,} above its largest"] * bool(c.above)
     if c.codec_psnr is None or c.tokenizer_psnr is None:
-        return f"{c.codec}: not comparable, the tokenizer’s sizes are out of its range ({', '.join(beyond)})"
+        return f"{c.codec}: no image to compare ({', '.join(beyond) or 'all are stored without loss'})"
     gain = c.tokenizer_psnr.value - c.codec_psnr.value
     text = f"{c.codec} has {show_measurement(c.codec_psnr)}, the tokenizer {show_measurement(c.tokenizer_psnr)}"
     text += f": {abs(gain):.2f} dB {'more' if gain >= 0 else 'less'}"

@@ -25,6 +25,7 @@ def table(result: EvalResult) -> Table:
     found.add_column("measured as", style="dim")
     for m in result.measurements:
         p = m.protocol
-        how = ", ".join(part for part in (p.definition, p.rounding and f"on {p.rounding}", p.conditions) if part)
+        parts = (p.definition, p.rounding and f"on {p.rounding}", p.conditions, f"n = {p.samples:,}")
+        how = "; ".join(part for part in parts if part)
         found.add_row(p.title, show_measurement(m), show_spread(m), escape(how))
     return found

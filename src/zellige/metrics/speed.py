@@ -35,7 +35,7 @@ class Throughput(Metric):
             raise ZelligeError(f"nothing was timed, so there is no {self.task} throughput to report")
 
         def measurement(amount: float, unit: str) -> Measurement:
-            definition = f"{unit} of wall time after a warm-up, reading and writing of files not counted"
+            definition = "wall time after a warm-up, without reading and writing files"
             protocol = Protocol(
                 f"{self.task} speed", unit, definition, unit=unit, samples=self.images, conditions=self.conditions
             )

@@ -81,3 +81,13 @@ def test_out_of_range_everywhere_gives_no_comparison() -> None:
     result = study.result("drawn")
     assert result is not None
     assert {(c.codec_psnr, c.below) for c in result.comparisons} == {(None, 1)}
+
+
+def test_images_without_loss_are_not_compared() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    study = RateStudy(limit=2)
+    study.add(picture, from_uint8(picture), {".zel file": 8.0 * 700})
+    result = study.result("drawn")
+    assert result is not None
+    assert {c.codec_psnr for c in result.comparisons} == {None}
+    assert result.tokenizer[0].quality["psnr"].value == np.inf

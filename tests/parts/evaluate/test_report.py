@@ -91,6 +91,7 @@ def test_extreme_images_are_shown(tokenizer: BlockMean, tmp_path: Path) -> None:
     folder = tmp_path / "extreme"
     folder.mkdir()
     Image.new("RGB", (1, 1), "red").save(folder / "1.png")
+    Image.new("RGB", (32, 32), "black").save(folder / "3.png")
     Image.new("RGB", (3000, 2), "blue").save(folder / "2.png")
     found = evaluate(tokenizer, folder)
     assert found.examples[1].original.shape == (1, 768, 3)
