@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def digits_of(folder: str | Path, fingerprint: str) -> list[list[int]]:
     """
     from zellige.core.hub import load
 
-    model = load(str(folder))
+    model: Any = load(str(folder))
     if model.fingerprint() != fingerprint:
         raise UsageError(f"the tokens were made with the weights {fingerprint}, not with those in {folder}")
     levels = getattr(getattr(model, "quantizer", None), "levels", None)
