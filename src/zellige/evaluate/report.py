@@ -156,7 +156,7 @@ def _rates(result: EvalResult) -> Markup | None:
     intro = (
         f"Means over the same {images}, in real file bytes with headers. The tokenizer’s network, which both sides "
         "must have, is not counted. In bits per pixel the tokens take "
-        + " and ".join(f"{show_measurement(p.rate).removesuffix(' bpp')} as {p.setting}" for p in study.tokenizer)
+        + " and ".join(f"{show_measurement(p.rate).removesuffix(' bpp')} ({p.setting})" for p in study.tokenizer)
         + "."
     )
     plots = [rate_plot(study, key) for key in study.tokenizer[-1].quality]
