@@ -7,6 +7,7 @@ answer at once. Data goes to stdout, progress and errors to stderr.
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import traceback
 import warnings
@@ -21,7 +22,6 @@ from zellige.cli.errors import exit_code, explain, silence_stdout
 
 app = typer.Typer(
     name="zellige",
-    help="Visual tokens: images to tokens and back, and everything around them.",
     epilog="A first look: [bold]zellige demo[/bold]. Docs of a command: zellige COMMAND --help.",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,24 +49,21 @@ def _options(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted.
+
+    Args:
+        argv: the words after ``zellige``; by default those of this process.
+    """
     arguments = [*(sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"] or ["--help"]
-    if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
-    group = typer.main.get_command(app)
+    if argv is None:
+        _prepare_process(debug)
     with warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")  # the libraries' own; what a user must know is an error line
         try:
-            # Not group.main(): that would turn Ctrl-C and broken pipes into exits before we see them.
-            with group.make_context("zellige", arguments) as context:
-                group.invoke(context)
-            sys.stdout.flush()
-        except (typer.Exit, SystemExit) as stop:
-            code = stop.exit_code if isinstance(stop, typer.Exit) else stop.code
-            return code if isinstance(code, int) else int(code is not None)
+            return _run(arguments)
         except BaseException as error:
             if debug:
                 traceback.print_exc()
@@ -76,4 +73,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, OSError) and argv is None:
                 silence_stdout()
             return exit_code(error)
-    return 0
+
+
+def _prepare_process(debug: bool) -> None:
+    """What suits a process of our own: any name can be printed, and libraries keep their logs to themselves."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if not debug:
+        logging.disable(logging.WARNING)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; whatever goes wrong is raised.
+
+    Typer's own `main` would turn Ctrl-C and closed pipes into exits before we see them.
+    """
+    group = typer.main.get_command(app)
+    code: object = 0
+    try:
+        with group.make_context("zellige", [*arguments]) as context:
+            group.invoke(context)
+    except (typer.Exit, SystemExit) as stop:
+        code = stop.exit_code if isinstance(stop, typer.Exit) else stop.code
+    sys.stdout.flush()  # here, so that a full disk or a closed pipe is an error like any other
+    return code if isinstance(code, int) else int(code is not None)

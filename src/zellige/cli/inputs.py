@@ -10,6 +10,7 @@ import numpy as np
 from zellige.cli.console import note
 from zellige.core.errors import DataError, UsageError
 from zellige.data import ImageRecord, ImageSource, open_images
+from zellige.data.files import FileList
 from zellige.data.open import Chain
 from zellige.data.source import Entry
 from zellige.data.transforms import center_crop_adm
@@ -34,7 +35,8 @@ class ImageInputs(ImageSource):
     def __init__(self, names: Sequence[str], size: int | None = None) -> None:
         self.source = open_images(names)
         super().__init__(self.source.name, workers=self.source.workers, strict=self.source.strict)
-        self.source.skip = self.skip  # type: ignore[method-assign]  # one list of what was left out
+        for part in (self.source, *(self.source.parts if isinstance(self.source, Chain) else ())):
+            part.skip = self.skip  # type: ignore[method-assign]  # one list of what was left out
         self.size = size
         self.is_done: Callable[[Entry], bool] = lambda _: False
         self.given = self.done_before = 0
@@ -44,12 +46,11 @@ class ImageInputs(ImageSource):
         self.done_before = 0
         seen: set[str] = set()
         for entry in self.source.entries(order):
-            key = name = _printable(entry.key)
-            number = 1
-            if isinstance(self.source, Chain):  # two folders may hold files of one name
+            key, number = entry.key, 1
+            if isinstance(self.source, (Chain, FileList)):  # files of two folders may have one name
                 while key in seen:
                     number += 1
-                    key = f"{name}~{number}"
+                    key = f"{entry.key}~{number}"
                 seen.add(key)
             entry = replace(entry, key=key)
             if self.is_done(entry):
@@ -91,8 +92,3 @@ def _name(what: str, names: list[str], count: int) -> None:
             note(f"  {name}")
         if count > NAMED:
             note(f"  and {count - NAMED} more")
-
-
-def _printable(name: str) -> str:
-    """A file name as Unicode text: bytes that are none become %xx."""
-    return "".join(f"%{ord(c) & 0xFF:02x}" if "\udc80" <= c <= "\udcff" else c for c in name)
