@@ -40,11 +40,11 @@ def test_trains_encodes_and_decodes(quantizer: str, dim: int, settings: dict[str
     assert tokens.num_tokens == layout_size(tokens.layout)
     whole, single = model.decode(tokens), model.decode(tokens[1])
     assert whole.shape == x.shape
-    assert torch.allclose(whole[1:], single, atol=1e-5)
+    assert torch.allclose(whole[1:], single, atol=1e-4)
 
 
 def test_continuous_tokens_hold_latents() -> None:
-    model = build("vqgan/f16", **SMALL, quantizer="gaussian", dim=8).eval()
+    model = build("vqgan/f16", **SMALL, quantizer="gaussian", quantizer_settings={}, dim=8).eval()
     tokens = model.encode(torch.zeros(1, 3, 16, 16))
     assert tokens.latents.shape == (1, 64, 8)
     assert tokens.codebook == ()
@@ -56,6 +56,6 @@ def test_widths_that_do_not_meet_are_refused() -> None:
 
 
 def test_an_odd_size_is_padded() -> None:
-    model = build("vqgan/f16", **SMALL, dim=8).eval()
+    model = build("vqgan/f16", **{**SMALL, "channels": 64}, dim=8).eval()
     assert model.encode(torch.zeros(1, 3, 1, 1)).layout == ((1, 1),)
     assert model.encode(torch.zeros(1, 3, 7, 30)).layout == ((4, 15),)
