@@ -85,7 +85,7 @@ def _weights(preset: Preset) -> str:
     if preset.weights is None:
         return "train your own"
     where = "in the package" if preset.weights.source == "bundled" else preset.weights.source
-    return f"{where} ({preset.weights.licence})"
+    return f"{where}: {preset.weights.licence}"
 
 
 def _paper(card: Card) -> str:
