@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from zellige.codec.parquet import arrow_errors, open_parquet
 from zellige.codec.schema import METADATA_KEY, NULLABLE, TokenSetInfo, arrow_schema, as_layout, check_layout, row_crc
 from zellige.core.errors import DataError, UsageError
 from zellige.core.tokens import Layout, Tokens, layout_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _MAX_GROUP_BYTES = 1 << 31
-_MAX_FOOTER = 1 << 26
 _PAGE_HEADER = 128  # bytes of a page header at most: more before the values means several pages
 
 
@@ -63,7 +62,7 @@ class TokenSet:
             DataError: if it is damaged.
         """
         self.path = Path(path)
-        self._file = _open_parquet(self.path)
+        self._file = open_parquet(self.path)
         metadata = (self._file.metadata.metadata or {}).get(METADATA_KEY)
         if metadata is None:
             raise UsageError(
@@ -235,7 +234,7 @@ class TokenSet:
         metadata = self._file.metadata.row_group(group)
         if metadata.total_byte_size > _MAX_GROUP_BYTES:
             raise self._damaged(f"row group {group} claims {metadata.total_byte_size:,} bytes")
-        with _arrow_errors(self.path):
+        with arrow_errors(self.path):
             table = self._file.read_row_group(group, columns=columns, use_threads=False)
             table.validate(full=True)
         if len(table) != metadata.num_rows:
@@ -290,38 +289,3 @@ class TokenSet:
 
 def _layout_of(row: dict[str, Any]) -> Layout:
     return row["layout"]
-
-
-class _arrow_errors:
-    """Turns whatever Arrow raises over a file into a `DataError` of one line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        import pyarrow as pa
-
-        if isinstance(error, (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)):
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{self._path}: damaged Parquet file ({first})") from error
-
-
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    """A Parquet file by name, its footer no larger than a token set can need."""
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise UsageError(f"{path} is a folder, not a file" if path.is_dir() else f"{path} does not exist")
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(max(0, path.stat().st_size - 8))
-        tail = file.read(8)
-    if head != b"PAR1":
-        raise UsageError(f"{path} is no Parquet file")
-    if tail[-4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > _MAX_FOOTER:
-        raise DataError(f"{path}: the end of the Parquet file is missing: it is truncated or damaged")
-    with _arrow_errors(path):
-        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
