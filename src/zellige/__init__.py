@@ -1,5 +1,6 @@
 """Zellige: visual tokens. Images to tokens and back, and everything around them.
 
+Example:
     import zellige
     tokenizer = zellige.load("zellige-photo")
     tokens = tokenizer.encode("photo.jpg")
