@@ -179,6 +179,14 @@ def test_disk_full_while_images_are_written(zellige: Run, tokenizer: Path, tmp_p
     assert contents(small_disk) == []
 
 
+def test_read_only_file_system(zellige: Run, tokenizer: Path, photo: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for target in ("x.zel", "x.parquet", "folder/"):
+        zellige("encode", photo, "-o", f"{small_disk}/{target}", "-t", tokenizer).refused(1, "read-only")
+    zellige("reconstruct", photo, "-o", small_disk, "-t", tokenizer).refused(1, "read-only")
+    zellige("eval", tokenizer, photo, "-o", small_disk).refused(1, "read-only")
+
+
 def test_unknown_tokenizer_suggests_the_nearest(zellige: Run, photo: Path, out: Path) -> None:
     zellige("encode", photo, "-o", out / "x.zel", "-t", "zelige-photo").refused(2, "zelige-photo", "zellige-photo")
     zellige("eval", "zelige-photo", photo).refused(2, "zellige-photo")

@@ -76,6 +76,14 @@ def test_reconstruct(zellige: Run, tokenizer: Path, folder: Path, tmp_path: Path
     assert len([*(tmp_path / "out").rglob("*.png")]) == 6
 
 
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def test_every_precision(zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path, precision: str) -> None:
+    line = ("reconstruct", photo, "-o", tmp_path / "out", "-t", tokenizer, "--precision", precision)
+    assert zellige(*line).done().err == ""
+    assert load_image(tmp_path / "out" / "photo.png").shape == (27, 41, 3)
+    zellige(*line[:-1], "fp8").refused(2, "fp8")
+
+
 def test_reconstruct_side_by_side(zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path) -> None:
     done = zellige("reconstruct", photo, "-o", tmp_path / "out", "-t", tokenizer, "--compare", "--json").done()
     (file,) = json.loads(done.out)["files"]

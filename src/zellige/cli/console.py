@@ -80,7 +80,8 @@ def progress(label: str, total: int | None = None) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Lines printed meanwhile go above the bar, but only where stdout is this terminal and no pipe.
+    with Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         yield Progress(label, total, bar)
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from zellige.cli.batches import by_size, stack
+from zellige.cli.console import progress
 from zellige.cli.inputs import ImageInputs
 from zellige.cli.runtime import Session
 from zellige.codec import EncodedImage
 from zellige.codec import dumps as zel_bytes
 from zellige.core.pixels import from_uint8, to_uint8
+from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord
 from zellige.metrics import PSNR
 
@@ -48,18 +50,22 @@ def round_trips(images: ImageInputs, session: Session, batch_size: int) -> Itera
     """Encode and decode every image. Raises as `ImageInputs.check_some` where none could be read."""
     session.check_size(images.size)
     stride = session.tokenizer.stride
-    for batch in by_size(images, stride, batch_size):
-        tokens = session.encode(stack(batch, stride))
-        outputs = to_uint8(session.decode(tokens))
-        for row, record in enumerate(batch):
-            height, width = record.image.shape[:2]
-            output = np.ascontiguousarray(outputs[row, :height, :width])
-            data = b""
-            if session.tokenizer.codebook:
-                image = EncodedImage(tokens[row], width, height, session.tokenizer.name, session.fingerprint)
-                data = zel_bytes(image, session.tables)
-            yield RoundTrip(record.key, record.image, output, data, _psnr(record, output))
+    with progress("reconstructing", images.length) as bar:
+        for batch in by_size(images, stride, batch_size):
+            tokens = session.encode(stack(batch, stride))
+            outputs = to_uint8(session.decode(tokens))
+            for row, record in enumerate(batch):
+                height, width = record.image.shape[:2]
+                output = np.ascontiguousarray(outputs[row, :height, :width])
+                data = _zel(session, tokens[row], width, height) if session.tokenizer.codebook else b""
+                yield RoundTrip(record.key, record.image, output, data, _psnr(record, output))
+            bar.advance(len(batch))
     images.check_some()
+
+
+def _zel(session: Session, tokens: Tokens, width: int, height: int) -> bytes:
+    image = EncodedImage(tokens, width, height, session.tokenizer.name, session.fingerprint)
+    return zel_bytes(image, session.tables)
 
 
 def _psnr(record: ImageRecord, output: np.ndarray) -> float:

@@ -77,7 +77,7 @@ def open_session(name: str, device: str = "auto", precision: Precision = Precisi
     model = load(name, device=where, quiet=True)
     if not isinstance(model, Tokenizer):
         raise UsageError(f"'{name}' is a {type(model).__name__}, no tokenizer; see: zellige list")
-    if model.licence and name.partition("/")[0] not in bundled():
+    if model.licence and name.partition("/")[0] not in bundled() and not Path(name).exists():
         note(f"weights of {model.name}: {model.licence}")
     has_tables = (Path(name) / TABLES_FILE).is_file()
     return Session(model, where, choose_dtype(where, precision), EntropyModel.load(name) if has_tables else None)
