@@ -13,8 +13,8 @@ from math import ceil
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zellige.encoders.conv import ConvConfig
 from zellige.nn.conv import make_norm, make_up
+from zellige.nn.convnet import ConvConfig
 
 
 class ConvDecoder(nn.Module):

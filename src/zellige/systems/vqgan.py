@@ -19,8 +19,9 @@ from zellige.core.contract import Reconstruction, Tokenizer
 from zellige.core.errors import UsageError
 from zellige.core.tokens import Tokens
 from zellige.decoders.conv import ConvDecoder
-from zellige.encoders.conv import ConvConfig, ConvEncoder
+from zellige.encoders.conv import ConvEncoder
 from zellige.nn.conv import to_grid, to_sequence
+from zellige.nn.convnet import ConvConfig
 from zellige.quantize import make_quantizer
 
 
