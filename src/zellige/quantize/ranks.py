@@ -1,7 +1,4 @@
-"""What keeps the codebooks of several processes equal: sums, and samples of everyone's vectors.
-
-Without `torch.distributed`, or with one process, each is the identity of its name. With several,
-the results are those of one process that sees the batches of all ranks, one after the other.
+"""What keeps the codebooks of several processes equal: samples of everyone's vectors.
 
 Legend: M vectors of this rank, D dimensions.
 """
@@ -12,24 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
-def world_size() -> int:
-    """Processes that train together, 1 without `torch.distributed`."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def sum_ranks(x: Tensor) -> Tensor:
-    """`x` summed over the ranks, in place."""
-    if world_size() > 1:
-        dist.all_reduce(x)
-    return x
-
-
-def from_rank_zero(x: Tensor) -> Tensor:
-    """`x` of rank 0 on every rank, in place."""
-    if world_size() > 1:
-        dist.broadcast(x, src=0)
-    return x
+from zellige.nn.ranks import from_rank_zero, sum_ranks, world_size
 
 
 def sample_rows(z: Tensor, count: int) -> Tensor:
