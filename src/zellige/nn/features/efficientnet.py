@@ -93,3 +93,14 @@ class EfficientNetLite0(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """ImageNet's 1,000 classes, (B, 1000)."""
         return self.classifier(self.pooled(x))
+
+
+class EfficientNetLogits(nn.Module):
+    """The class logits of an `EfficientNetLite0` as its only feature, (B, 1000)."""
+
+    def __init__(self, network: EfficientNetLite0) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.network.logits(x)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zellige.nn.features.classic import Pyramid
+from zellige.nn.precision import at_least_float32
 
 
 class LPIPS(nn.Module):
@@ -42,6 +43,6 @@ class LPIPS(nn.Module):
 
 def unit_channels(x: Tensor, eps: float = 1e-10) -> Tensor:
     """Feature maps (B, C, …) with the vector at each position scaled to length 1, at least in float32."""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = at_least_float32(x)
     # What stands under the root keeps the gradient of a zero vector at zero, where it would be NaN.
     return x / ((x.square().sum(dim=1, keepdim=True) + eps**2).sqrt() + eps)
