@@ -2,7 +2,8 @@
 
     protocol.py   Protocol, Measurement, column: what makes two numbers comparable
     base.py       Metric, PairedMetric, PerImageMetric: the interfaces
-    paired.py     PSNR, SSIM: an image against its reconstruction
+    paired.py     PSNR: an image against its reconstruction, pixel by pixel
+    similarity.py SSIM, MS-SSIM, GMSD; windows.py has the conventions they are computed under
     usage.py      CodebookUsage: usage, entropy, perplexity of codes
     rate.py       BitsPerPixel
     speed.py      Throughput
@@ -17,15 +18,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zellige.metrics.base import Metric, PairedMetric, PerImageMetric, Rounding
-from zellige.metrics.paired import PSNR, SSIM, PooledPSNR
+from zellige.metrics.paired import PSNR, PooledPSNR
 from zellige.metrics.protocol import Measurement, Protocol, column
 from zellige.metrics.rate import BitsPerPixel
+from zellige.metrics.similarity import GMSD, MSSSIM, SSIM
 from zellige.metrics.speed import Throughput
 from zellige.metrics.usage import CodebookUsage
 
-PAIRED: tuple[Callable[[Rounding], PairedMetric], ...] = (PSNR, PooledPSNR, SSIM)
+PAIRED: tuple[Callable[[Rounding], PairedMetric], ...] = (PSNR, PooledPSNR, SSIM, MSSSIM)
 
 __all__ = [
+    "GMSD",
+    "MSSSIM",
     "PAIRED",
     "PSNR",
     "SSIM",

@@ -16,9 +16,9 @@ from zellige.metrics import PAIRED, PSNR, SSIM, PooledPSNR
 
 @pytest.fixture(scope="module")
 def pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Two crops of a photograph, and the same ones blurred or noisy: uint8 (2, 96, 120, 3)."""
+    """Two crops of a photograph, and the same ones blurred or noisy: uint8 (2, 168, 180, 3)."""
     photo = data.astronaut()
-    reference = np.stack([photo[:96, 180:300], photo[200:296, 100:220]])
+    reference = np.stack([photo[:168, 180:360], photo[200:368, 100:280]])
     blurred = filters.gaussian(reference[0], 1.2, channel_axis=-1) * 255
     noisy = reference[1] + np.random.default_rng(0).normal(0, 12, reference[1].shape)
     return reference, np.stack([blurred, noisy]).round().clip(0, 255).astype(np.uint8)
