@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from zellige.core.errors import nearest
 from zellige.nn.features.frozen import Frozen
 from zellige.nn.features.lpips import LPIPS, unit_channels
+from zellige.nn.precision import at_least_float32
 
 
 class LPIPSLoss(nn.Module):
@@ -25,7 +26,7 @@ class LPIPSLoss(nn.Module):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """A scalar from images (B, 3, H, W) in [-1, 1]."""
-        return self.lpips(output.float(), target.float()).mean()
+        return self.lpips(at_least_float32(output), at_least_float32(target)).mean()
 
 
 class PerceptualLoss(nn.Module):
@@ -66,7 +67,7 @@ class PerceptualLoss(nn.Module):
         return torch.stack(terms).sum()
 
     def _features(self, x: Tensor) -> list[Tensor]:
-        x = x.float()
+        x = at_least_float32(x)
         if self.size is not None:
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         return self.network(x)

@@ -47,8 +47,8 @@ class PatchDiscriminator(nn.Module):
             if isinstance(made, nn.BatchNorm2d):
                 nn.init.normal_(made.weight, 1.0, 0.02)
             stride = 2 if i < layers else 1
-            shifted = norm in ("batch", "group")  # the norm's own shift serves as bias
-            stages.append(nn.Sequential(conv(source, width, stride, bias=not shifted), made, nn.LeakyReLU(0.2)))
+            bias = norm != "batch"  # which has a shift of each channel itself
+            stages.append(nn.Sequential(conv(source, width, stride, bias), made, nn.LeakyReLU(0.2)))
         self.stages = nn.ModuleList(stages)
         self.head = conv(widths[-1], 1, 1)
 
