@@ -6,10 +6,12 @@ file says by itself what it is. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from zellige.core.registry import build, cards, resolve, system_class
 
 WEIGHTS = "model.safetensors"
 HEADER = "zellige"
+PROBE_SECONDS = 10.0
+"""How long the Hub may take to say that it has a file."""
 
 
 def bundled() -> list[str]:
@@ -66,8 +70,14 @@ def _find(name: str) -> Model:
         return read_model(path)
     if system in cards():
         return _published(name)
-    if name.startswith("hf:") or (preset and "/" not in preset and not name.startswith((".", "/", "~"))):
+    if name.startswith("hf:"):
         return read_model(_download(name.removeprefix("hf:"), WEIGHTS))
+    if preset and "/" not in preset and not name.startswith((".", "/", "~")):
+        try:
+            weights = _download(name, WEIGHTS)
+        except ZelligeError as error:
+            raise type(error)(f"'{name}' is no file or folder here, and {error}") from None
+        return read_model(weights)
     if preset:
         raise UsageError(f"no model at '{name}': it is no bundled name, file, folder or Hub id")
     raise nearest(name, [*bundled(), *(n for n, c in cards().items() if c.status == "available")], "tokenizer")
@@ -93,22 +103,31 @@ def _published(name: str) -> Model:
 
 
 def _download(repo: str, file: str) -> Path:
-    """A file of a Hub repository, from the cache or the network."""
+    """A file of a Hub repository: from the cache as it is, else from the network.
+
+    The Hub's client would try for half a minute before it says that there is no network, so one short
+    request comes first.
+    """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError:
         raise MissingExtra("huggingface-hub", "hub") from None
+    what = f"cannot get {file} of hf:{repo}"
     try:
+        with suppress(LocalEntryNotFoundError):
+            return Path(hf_hub_download(repo, file, local_files_only=True))
+        get_hf_file_metadata(hf_hub_url(repo, file), timeout=PROBE_SECONDS)
         return Path(hf_hub_download(repo, file))
-    except (LocalEntryNotFoundError, OSError) as error:
-        missing = isinstance(error, (EntryNotFoundError, HfHubHTTPError)) and not isinstance(
-            error, LocalEntryNotFoundError
-        )
-        why = "it is not there" if missing else "the Hub cannot be reached and the file is not in the cache"
-        raise ZelligeError(f"cannot get {file} of hf:{repo}: {why}") from None
     except ValueError as error:  # a malformed repository id
         raise UsageError(f"'{repo}' is no Hub id: {error}") from None
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        if not isinstance(error, LocalEntryNotFoundError):
+            raise UsageError(f"{what}: it is not there, or not public") from None
+    except Exception as error:  # whatever the client and the network can raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise ZelligeError(f"{what}: no space left for the Hub's cache (HF_HOME moves it)") from None
+    raise ZelligeError(f"{what}: the Hub cannot be reached and the file is not in the cache")
 
 
 def read_model(path: Path) -> Model:

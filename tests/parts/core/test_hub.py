@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from zellige.core import hub
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.registry import build
 
 TINY = {"channels": 16, "blocks": 1, "decoder_blocks": 1}
@@ -119,3 +121,56 @@ def test_a_failed_write_leaves_the_old_file(folder: Path, monkeypatch: pytest.Mo
         hub.write_model(build("zellige-photo", **TINY), folder / hub.WEIGHTS)
     assert (folder / hub.WEIGHTS).read_bytes() == before
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", hub.WEIGHTS]
+
+
+class FakeHub:
+    """Stands for the Hub's client, and counts what it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cached: Path | None, answer: Exception | None) -> None:
+        self.cached, self.answer, self.probes, self.downloads = cached, answer, 0, 0
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.download)
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", self.probe)
+
+    def download(self, repo: str, file: str, *, local_files_only: bool = False) -> str:
+        if self.cached is not None:
+            return str(self.cached)
+        if local_files_only:
+            raise LocalEntryNotFoundError("not cached")
+        self.downloads += 1
+        raise AssertionError("the probe has failed: nothing is to be downloaded")
+
+    def probe(self, url: str, *, timeout: float) -> None:
+        assert timeout <= 10
+        self.probes += 1
+        if self.answer is not None:
+            raise self.answer
+
+
+def test_a_cached_model_needs_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeHub(monkeypatch, folder / hub.WEIGHTS, ConnectionError("no network"))
+    assert hub.load("owner/name").system == "zellige-photo"
+    assert (client.probes, client.downloads) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "error", "words"),
+    [
+        ("hf:owner/name", ConnectionError("refused"), ZelligeError, r"hf:owner/name: the Hub cannot be reached"),
+        ("owner/name", TimeoutError(), ZelligeError, r"'owner/name' is no file or folder here, and cannot get"),
+        ("owner/name", EntryNotFoundError("404"), UsageError, r"it is not there, or not public"),
+        ("hf:owner/name", OSError(28, "No space left"), ZelligeError, r"no space left for the Hub's cache"),
+        ("llamagen-vq/vq-16", ConnectionError("refused"), ZelligeError, r"\. Or pass the path of vq_ds16_c2i\.pt"),
+    ],
+)
+def test_the_hub_is_asked_once_and_its_failure_named(
+    name: str, answer: Exception, error: type[ZelligeError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = FakeHub(monkeypatch, None, answer)
+    with pytest.raises(error, match=words):
+        hub.load(name)
+    assert (client.probes, client.downloads) == (1, 0)
+
+
+def test_a_name_that_is_no_hub_id_is_refused() -> None:
+    with pytest.raises(UsageError, match="'a/b/c' is no Hub id"):
+        hub.load("hf:a/b/c")
