@@ -27,7 +27,7 @@ def run(
     from zellige.cli.outputs import output_folder
     from zellige.cli.roundtrip import round_trips
     from zellige.cli.runtime import open_session
-    from zellige.codec.files import replacing
+    from zellige.core.files import replacing
     from zellige.core.images import save_image
     from zellige.data import samples
     from zellige.evaluate import contact_sheet, evaluate, write_json

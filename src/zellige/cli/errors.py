@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 
-from zellige.core.errors import ZelligeError
+from zellige.core.errors import ZelligeError, reason
 
 RESUMABLE = ("encode", "train")
-
-_REMEDY = {
-    errno.ENOSPC: "no space left on device; free some, or write elsewhere",
-    errno.EDQUOT: "disk quota exceeded; free some space, or write elsewhere",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "read-only file system; write elsewhere",
-    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
-}
 
 
 def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
@@ -67,9 +57,8 @@ def silence_stdout() -> None:
 
 
 def _explain_os(error: OSError) -> str:
-    reason = _REMEDY.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
     where = error.filename2 or error.filename
-    return f"{os.fspath(where)}: {reason}" if isinstance(where, (str, os.PathLike)) else reason
+    return f"{os.fspath(where)}: {reason(error)}" if isinstance(where, (str, os.PathLike)) else reason(error)
 
 
 def _out_of_memory(error: BaseException) -> bool:

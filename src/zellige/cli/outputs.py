@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zellige.core.errors import ZelligeError
+from zellige.core.errors import ZelligeError, reason
 
 
 @contextmanager
@@ -24,8 +24,8 @@ def output_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         _remove_empty(missing)
         file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
-        reason = f"{file} is a file" if file else (error.strerror or str(error)).lower()
-        raise ZelligeError(f"cannot write to the folder {folder}: {reason}; choose another --output") from None
+        why = f"{file} is a file" if file else reason(error)
+        raise ZelligeError(f"cannot write to the folder {folder}: {why}; choose another --output") from None
     try:
         yield folder
     finally:

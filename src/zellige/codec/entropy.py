@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from zellige.codec.files import read_file, replacing
 from zellige.codec.interlace import num_contexts, visit
 from zellige.core.errors import DataError, UsageError
+from zellige.core.files import read_file, replacing
 from zellige.core.tokens import Layout, layout_size
 
 TOTAL = 1 << 16  # sum of the frequencies of a table

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, reason
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -23,8 +23,7 @@ def arrow_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: damaged Parquet file ({first})") from error
+        raise DataError(f"{path}: damaged Parquet file ({reason(error)})") from error
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -39,7 +38,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
             file.seek(max(0, path.stat().st_size - 8))
             tail = file.read(8)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
     if head != b"PAR1":
         raise UsageError(f"{path} is no Parquet file")
     if tail[-4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > _MAX_FOOTER:

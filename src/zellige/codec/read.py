@@ -7,11 +7,11 @@ from pathlib import Path
 from zellige.codec.entropy import Tables
 from zellige.codec.tokenset import TokenSet
 from zellige.codec.zel import MAGIC, EncodedImage, read_zel
-from zellige.core.errors import UsageError
+from zellige.core.errors import DataError, UsageError, reason
 
 
 def file_kind(path: str | Path) -> str:
-    """``zel`` or ``parquet``, by the first bytes; `UsageError` for anything else."""
+    """``zel`` or ``parquet``, by the first bytes; `UsageError` for anything else, `DataError` if it cannot be read."""
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"{path} is a folder, not a token file" if file.is_dir() else f"{path} does not exist")
@@ -19,7 +19,7 @@ def file_kind(path: str | Path) -> str:
         with file.open("rb") as stream:
             magic = stream.read(4)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
     kinds = {MAGIC: "zel", b"PAR1": "parquet"}
     if magic not in kinds:
         raise UsageError(f"{path} holds no tokens: expected a .zel image or a .parquet token set")

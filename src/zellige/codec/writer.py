@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from zellige.codec.files import replacing
 from zellige.codec.schema import TokenSetInfo, arrow_table, check_layout, parquet_writer
 from zellige.codec.tokenset import TokenSet
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, ZelligeError, reason
+from zellige.core.files import replacing
 from zellige.core.tokens import Layout, Tokens
 
 _PART_BYTES = 1 << 24  # ids in memory at most before a part is written
@@ -68,7 +68,7 @@ class TokenSetWriter:
         self._keys: set[str] = set()
         self._sources: list[Path] = []
         if self.path.is_dir():
-            raise UsageError(f"cannot write {self.path}: it is a folder; name a file")
+            raise ZelligeError(f"cannot write {self.path}: it is a folder; name a file")
         if resume:
             self._resume()
         elif self._folder.exists():
@@ -167,7 +167,7 @@ class TokenSetWriter:
         try:
             self._folder.mkdir(parents=False, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot write {self._folder}: {error.strerror}") from error
+            raise ZelligeError(f"cannot write {self._folder}: {reason(error)}") from error
 
     def _resume(self) -> None:
         """Collect the keys of a finished file and of parts; drop parts that `finish` had already joined."""

@@ -22,9 +22,9 @@ import torch
 
 from zellige.codec import bits
 from zellige.codec.entropy import EntropyModel, Tables, tables_for
-from zellige.codec.files import read_file, replacing
 from zellige.codec.limits import MAX_CODES, MAX_TOKENS, check_fingerprint
 from zellige.core.errors import DataError, UsageError
+from zellige.core.files import read_file, replacing
 from zellige.core.tokens import Layout, Tokens, layout_size
 
 MAGIC = b"\x89ZEL"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import DataError
-from zellige.core.hub import check_state
 from zellige.core.registry import system_class
+from zellige.core.tensors import check_state
 
 if TYPE_CHECKING:
     from zellige.core.contract import Model

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zellige.core.errors import DataError, UsageError
-from zellige.core.hub import read_tensors
+from zellige.core.errors import DataError, UsageError, reason
+from zellige.core.tensors import read_tensors
 
 WRAPPERS = ("ema", "model", "state_dict", "module")
 """Keys under which training scripts store the weights; averaged ones first, as evaluation uses them."""
@@ -53,8 +53,7 @@ def _read_torch(path: Path) -> Any:
             "executed: re-save its state dict as .safetensors"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path} is no intact checkpoint: {reason}") from None
+        raise DataError(f"{path} is no intact checkpoint: {reason(error)}") from None
 
 
 _PICKLE = b"\x80"

@@ -6,6 +6,8 @@ Every error a user can cause is a `ZelligeError`: its text names the thing and t
 
 from __future__ import annotations
 
+import errno
+
 
 class ZelligeError(Exception):
     """Something failed while doing the work: a damaged file, a full disk, a diverged loss."""
@@ -37,3 +39,24 @@ def nearest(name: str, known: list[str], kind: str) -> UsageError:
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(sorted(known)[:12])}"
     return UsageError(f"unknown {kind} '{name}'; {hint}")
+
+
+_REMEDIES = {
+    errno.ENOSPC: "no space left on device; free some, or write elsewhere",
+    errno.EDQUOT: "disk quota exceeded; free some space, or write elsewhere",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "read-only file system; write elsewhere",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
+}
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line that fits behind a colon: ``permission denied``.
+
+    Of the system's errors what it says, without the path and with the remedy where there is one; of others the
+    first line of their text.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return _REMEDIES.get(error.errno or 0) or error.strerror.lower()
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -21,8 +20,10 @@ from torch import Tensor
 
 from zellige.core.card import Weights
 from zellige.core.contract import Model
-from zellige.core.errors import DataError, MissingExtra, UsageError, ZelligeError, nearest
-from zellige.core.registry import build, cards, resolve, system_class
+from zellige.core.errors import DataError, MissingExtra, UsageError, ZelligeError, nearest, reason
+from zellige.core.files import replacing
+from zellige.core.registry import cards, resolve, system_class
+from zellige.core.tensors import check_state, read_metadata, read_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 HEADER = "zellige"
@@ -132,7 +133,7 @@ def _download(repo: str, file: str) -> Path:
 
 def read_model(path: Path) -> Model:
     """A model from one of our safetensors files, or from an official checkpoint by `convert`."""
-    header = _header(path) if path.suffix == ".safetensors" else None
+    header = model_header(path) if path.suffix == ".safetensors" else None
     if header is None:
         from zellige.convert import load_official
 
@@ -154,53 +155,18 @@ def read_model(path: Path) -> Model:
     return model
 
 
-def check_state(expected: dict[str, Tensor], state: dict[str, Tensor], where: str) -> None:
-    """`DataError` that names up to three tensors which are missing, unknown or of another shape."""
-    problems = [f"{k} is missing" for k in expected if k not in state]
-    problems += [f"{k} is unknown" for k in state if k not in expected]
-    problems += [
-        f"{k} is {tuple(state[k].shape)}, not {tuple(v.shape)}"
-        for k, v in expected.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise DataError(f"'{where}' holds another architecture: {'; '.join(problems[:3])}{more}")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def model_header(path: str | Path) -> dict[str, Any] | None:
+    """System, configuration, name and licence recorded in a saved model; None for foreign files."""
+    text = read_metadata(Path(path)).get(HEADER)
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"'{path}' is damaged or no safetensors file: {error}") from None
-
-
-def _header(path: Path) -> dict[str, Any] | None:
-    """Our part of a safetensors header, None if the file is not one of ours."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as f:
-            text = (f.metadata() or {}).get(HEADER)
-        header = None if text is None else json.loads(text)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"'{path}' is damaged or no safetensors file: {error}") from None
-    if header is not None and not isinstance(header, dict):
-        raise DataError(f"the header of '{path}' describes no model")
+        header = None if text is None else dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"the header of '{path}' describes no model: {reason(error)}") from None
     return header
 
 
-def model_header(path: str | Path) -> dict[str, Any] | None:
-    """System, configuration, name and licence recorded in a saved model; None for foreign files."""
-    return _header(Path(path))
-
-
 def write_model(
-    model: Model, path: Path, *, dtype: torch.dtype | None = None, state: Iterable[tuple[str, Tensor]] | None = None
+    model: Model, path: Path, *, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
 ) -> None:
     """Write weights and header to `path` in one step: a reader sees the old file or the new one.
 
@@ -208,8 +174,6 @@ def write_model(
         dtype: of floating-point tensors on disk; None keeps them as they are.
         state: other values for the state dict, such as an average of the weights.
     """
-    from safetensors.torch import save_file
-
     header = {
         "system": model.system,
         "name": model.name,
@@ -218,17 +182,11 @@ def write_model(
         "format": 1,
     }
     tensors = {
-        k: (v.to(dtype) if dtype is not None and v.is_floating_point() else v).detach().cpu().contiguous().clone()
-        for k, v in (state if state is not None else model.state_dict().items())
+        k: v.to(dtype) if dtype is not None and v.is_floating_point() else v
+        for k, v in (model.state_dict() if state is None else state).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
-        os.replace(temporary, path)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
-        raise ZelligeError(f"cannot write '{path}': {error}") from error
+    write_tensors(path, tensors, {HEADER: json.dumps(header)})
 
 
 def save_pretrained(model: Model, folder: str | Path, *, dtype: torch.dtype | None = None, card: str = "") -> Path:
@@ -236,9 +194,8 @@ def save_pretrained(model: Model, folder: str | Path, *, dtype: torch.dtype | No
     folder = Path(folder)
     write_model(model, folder / WEIGHTS, dtype=dtype)
     text = card or _default_card(model)
-    temporary = folder / f".README.md.{os.getpid()}.tmp"
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, folder / "README.md")
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(text, "utf-8")
     return folder / WEIGHTS
 
 
@@ -284,6 +241,3 @@ def push_to_hub(model: Model, repo: str, *, private: bool = False) -> str:
         except (OSError, ValueError) as error:
             raise ZelligeError(f"cannot upload to '{repo}': {error}") from None
     return str(address)
-
-
-__all__ = ["build", "bundled", "load", "model_header", "push_to_hub", "save_pretrained", "write_model"]

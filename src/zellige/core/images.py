@@ -23,8 +23,6 @@ A truncated or damaged file is a `DataError`; half a picture is never returned.
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +32,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from zellige.core.errors import DataError, UsageError, ZelligeError
+from zellige.core.errors import DataError, UsageError, ZelligeError, reason
+from zellige.core.files import replacing
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jfif", ".mpo"),
@@ -109,7 +108,7 @@ def read_image(source: ImageFile, *, name: str | None = None, short_side: int | 
     except ZelligeError:
         raise
     except Exception as error:  # a damaged file can raise anything inside a decoder
-        raise DataError(f"{name} is a damaged or truncated image ({_first_line(error)})") from error
+        raise DataError(f"{name} is a damaged or truncated image ({reason(error)})") from error
 
 
 def image_size(source: ImageFile, *, name: str | None = None) -> tuple[int, int]:
@@ -147,8 +146,8 @@ def save_image(path: str | Path, pixels: np.ndarray) -> None:
     The file appears whole or not at all.
 
     Raises:
-        UsageError: the suffix names no format, or the folder does not exist or cannot be written to.
-        ZelligeError: writing fails, as on a full disk.
+        UsageError: the suffix names no format.
+        ZelligeError: the folder does not exist or takes no files, or the format takes no image of this size.
     """
     path = Path(path)
     image_format = next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), None)
@@ -158,28 +157,9 @@ def save_image(path: str | Path, pixels: np.ndarray) -> None:
     try:
         Image.fromarray(pixels).save(buffer, image_format, quality=95)
     except OSError as error:
-        raise ZelligeError(f"cannot encode {path.name} as {image_format} ({_first_line(error)})") from error
-    _write(path, buffer.getbuffer())
-
-
-def _write(path: Path, data: memoryview) -> None:
-    """Write `data` under a temporary name, then rename."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private; images are not
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        if isinstance(error, (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
-            raise UsageError(f"cannot write {path}: {reason.lower()}; choose another output folder") from error
-        raise ZelligeError(f"cannot write {path}: {reason.lower()}; nothing was left there") from error
+        raise ZelligeError(f"cannot encode {path.name} as {image_format} ({reason(error)})") from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _name_of(source: ImageFile, name: str | None) -> str:
@@ -200,7 +180,7 @@ def _open(source: ImageFile, name: str) -> Image.Image:
         except IsADirectoryError as error:
             raise UsageError(f"{name} is a folder, not an image") from error
         except OSError as error:
-            raise DataError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}") from error
+            raise DataError(f"{name} cannot be read: {reason(error)}") from error
     else:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
@@ -216,9 +196,9 @@ def _open(source: ImageFile, name: str) -> Image.Image:
         if isinstance(error, Image.DecompressionBombError):
             raise _too_large(name, str(error).partition(" exceeds")[0].lower()) from error
         if isinstance(error, UnidentifiedImageError):
-            reason = "the file is empty" if empty else "no known image format"
-            raise DataError(f"{name} is not an image ({reason})") from error
-        raise DataError(f"{name} is a damaged or truncated image ({_first_line(error)})") from error
+            why = "the file is empty" if empty else "no known image format"
+            raise DataError(f"{name} is not an image ({why})") from error
+        raise DataError(f"{name} is a damaged or truncated image ({reason(error)})") from error
     if image.width * image.height > MAX_PIXELS:  # where someone lifted Pillow's own limit
         image.close()
         raise _too_large(name, f"{image.width}×{image.height} pixels")
@@ -235,10 +215,6 @@ def _decoders() -> tuple[str, ...]:
 def _too_large(name: str, size: str) -> DataError:
     limit = MAX_PIXELS // 10**6
     return DataError(f"{name} is too large to decode safely ({size}); shrink it below {limit} megapixels first")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 _UPRIGHT = {

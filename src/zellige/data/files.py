@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, reason
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.packed import PackedNames
-from zellige.data.source import Entry, ImageSource, printable, reason
+from zellige.data.source import Entry, ImageSource, printable
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

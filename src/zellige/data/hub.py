@@ -9,7 +9,7 @@ import numpy as np
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from zellige.core.errors import DataError, MissingExtra, UsageError
+from zellige.core.errors import DataError, MissingExtra, UsageError, reason
 from zellige.data.parquet import Columns
 from zellige.data.source import Entry, ImageSource
 
@@ -40,7 +40,7 @@ class HubDataset(ImageSource):
             for number, row in enumerate(data):
                 yield self._columns.entry(f"{number:08d}", self._with_bytes(row))
         except Exception as error:  # whatever the network and the set's files can raise
-            raise DataError(f"{self.name} stopped: {_first_line(error)}; is there a network?") from error
+            raise DataError(f"{self.name} stopped: {reason(error)}; is there a network?") from error
 
     def _open(self) -> Any:
         try:
@@ -58,9 +58,9 @@ class HubDataset(ImageSource):
         except RepositoryNotFoundError as error:
             raise UsageError(f"the Hub has no data set '{self.repository}', or it is not public") from error
         except ValueError as error:  # an unknown split or configuration; the message lists those there are
-            raise UsageError(f"{self.name} cannot be opened: {_first_line(error)}") from error
+            raise UsageError(f"{self.name} cannot be opened: {reason(error)}") from error
         except Exception as error:
-            raise DataError(f"{self.name} cannot be opened: {_first_line(error)}; is there a network?") from error
+            raise DataError(f"{self.name} cannot be opened: {reason(error)}; is there a network?") from error
         return data
 
     def _with_bytes(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,3 @@ class HubDataset(ImageSource):
             if path.startswith("hf://datasets/"):
                 return {**row, self._columns.image: HfFileSystem().cat_file(path)}
         return row
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, reason
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.files import FileList, Folder, natural_key, walk_images
 from zellige.data.parquet import ParquetFiles
 from zellige.data.samples import samples
 from zellige.data.shards import TAR_SUFFIXES, TarShards
-from zellige.data.source import Entry, ImageSource, reason
+from zellige.data.source import Entry, ImageSource
 
 SHARD_SUFFIXES = (*TAR_SUFFIXES, ".parquet")
 

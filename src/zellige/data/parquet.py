@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, reason
 from zellige.data.source import Entry, ImageSource
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ParquetFiles(ImageSource):
                         yield columns.entry(f"{path.stem}-{row:06d}", values)
                         row += 1
         except (pa.ArrowException, OSError) as error:
-            self.skip(f"{path.name}, rows from {row}", f"cannot be read ({str(error).splitlines()[0]})")
+            self.skip(f"{path.name}, rows from {row}", f"cannot be read ({reason(error)})")
 
 
 class Columns:
@@ -121,4 +121,4 @@ def _reader(path: Path) -> Any:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a sound Parquet file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path} is not a sound Parquet file ({reason(error)})") from error

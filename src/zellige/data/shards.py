@@ -21,9 +21,10 @@ from typing import Any, BinaryIO, Literal, Self
 import numpy as np
 from webdataset.tariterators import base_plus_ext, group_by_keys
 
+from zellige.core.errors import reason
 from zellige.core.images import IMAGE_SUFFIXES
 from zellige.data.packed import PackedNames
-from zellige.data.source import MAX_ENTRY_BYTES, Entry, ImageSource, Span, printable, reason
+from zellige.data.source import MAX_ENTRY_BYTES, Entry, ImageSource, Span, printable
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -105,7 +106,7 @@ class TarShards(ImageSource):
         except OSError as error:
             self.skip(path.name, f"cannot be read: {reason(error)}")
         except Exception as error:  # a damaged archive can raise anything inside tarfile and zlib
-            self.skip(path.name, f"is a damaged or truncated tar ({str(error) or type(error).__name__})")
+            self.skip(path.name, f"is a damaged or truncated tar ({reason(error)})")
 
 
 class _CheckedHeader(tarfile.TarInfo):

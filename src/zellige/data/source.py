@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.errors import DataError, UsageError, ZelligeError
+from zellige.core.errors import DataError, UsageError, ZelligeError, reason
 from zellige.core.images import LoadedImage, read_image
 from zellige.data.parallel import default_workers, ordered_map
 
@@ -133,11 +133,6 @@ class ImageSource(ABC):
 def printable(name: str) -> str:
     """A file name as text: bytes of it that are no UTF-8 become the replacement character."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def reason(error: OSError) -> str:
-    """What the system says went wrong, without the path: "permission denied"."""
-    return (error.strerror or str(error)).lower()
 
 
 def reason_of(entry: Entry, error: ZelligeError) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from zellige.codec.files import replacing
+from zellige.core.files import replacing
 from zellige.evaluate.result import Example, ImageResult
 
 DISPLAY_SIDE = 768

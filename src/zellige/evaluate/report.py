@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from zellige.codec.files import replacing
+from zellige.core.files import replacing
 from zellige.evaluate.figures import show, show_measurement, show_spread
 from zellige.evaluate.markup import Markup, h
 from zellige.evaluate.pictures import AMPLIFICATION, DISPLAY_SIDE, data_uri

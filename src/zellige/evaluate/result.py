@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zellige.codec.files import replacing
+from zellige.core.files import replacing
 from zellige.metrics import Measurement
 
 

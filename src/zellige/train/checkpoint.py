@@ -1,14 +1,13 @@
 """Checkpoints of a training run: one safetensors file, written in one step.
 
-Weights, averaged weights and optimizer state are tensors under a prefix; the step and the recipe are
-in the header. Everything random in a run is a function of its seed and the step, so nothing else
+Weights, averaged weights and optimizer state are tensors under a prefix; the step and where the data
+stands are in the header. Everything random in a run is a function of its seed and the step, so nothing else
 is needed to go on exactly.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from zellige.core.errors import DataError, UsageError, ZelligeError
-from zellige.core.hub import check_state, read_tensors
+from zellige.core.tensors import check_state, read_metadata, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
+HEADER = "zellige-checkpoint"
 
 
 def save_checkpoint(
     folder: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, header: dict[str, Any]
 ) -> None:
     """Replace the folder's checkpoint; if that fails (a full disk), the last one stays."""
-    from safetensors.torch import save_file
-
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    temporary = folder / f".{CHECKPOINT}.tmp"
     try:
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-            temporary,
-            metadata={"zellige-checkpoint": json.dumps(header)},
-        )
-        os.replace(temporary, folder / CHECKPOINT)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
-        raise ZelligeError(f"cannot write a checkpoint to '{folder}': {error}; the last one is kept") from error
+        write_tensors(folder / CHECKPOINT, tensors, {HEADER: json.dumps(header)})
+    except ZelligeError as error:
+        raise ZelligeError(f"{error}; the last checkpoint is kept") from error
 
 
 def load_checkpoint(
@@ -51,16 +42,13 @@ def load_checkpoint(
 
     Raises `UsageError` if there is none, `DataError` if it is damaged or of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = folder / CHECKPOINT
     if not path.is_file():
         raise UsageError(f"nothing to resume: '{folder}' holds no {CHECKPOINT}")
     tensors = read_tensors(path)
     try:
-        with safe_open(path, "pt") as f:
-            header = json.loads((f.metadata() or {})["zellige-checkpoint"])
-    except (SafetensorError, KeyError, ValueError):
+        header = dict(json.loads(read_metadata(path)[HEADER]))
+    except (KeyError, ValueError, TypeError):
         raise DataError(f"'{path}' is no checkpoint of a training run") from None
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for key, value in tensors.items():

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from zellige.core.files import replacing
+
 
 class Log:
     """Appends lines to the curve of a run; a resumed run first drops the lines it will write again.
@@ -20,7 +22,8 @@ class Log:
 
     def __init__(self, path: Path, start: int, on_log: Callable[[dict[str, Any]], None] | None = None) -> None:
         lines = path.read_text("utf-8").splitlines() if start and path.exists() else []
-        path.write_text("".join(line + "\n" for line in lines if _step(line) <= start), "utf-8")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines if _step(line) <= start), "utf-8")
         self.path, self.on_log = path, on_log
         self.clock, self.last = time.perf_counter(), start
 

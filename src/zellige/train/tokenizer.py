@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError
+from zellige.core.files import replacing
 from zellige.core.hub import WEIGHTS, write_model
 from zellige.core.registry import build
 from zellige.data import TrainStream, open_images
@@ -93,7 +94,8 @@ class TokenizerRun:
         recipe, main = self.recipe, self.accelerator.is_main_process
         log = Log(self.output / "log.jsonl", self.step, on_log) if main else None
         if main:
-            (self.output / "recipe.json").write_text(recipe.model_dump_json(indent=1), "utf-8")
+            with replacing(self.output / "recipe.json") as temporary:
+                temporary.write_text(recipe.model_dump_json(indent=1), "utf-8")
         batches, skipped = iter(self.stream), 0
         self.model.train()
         with deferred_interrupt() as interrupt:
@@ -113,7 +115,7 @@ class TokenizerRun:
                     raise KeyboardInterrupt
         self.checkpoint()
         if main:
-            write_model(self.tokenizer, self.output / WEIGHTS, state=self.average.items())
+            write_model(self.tokenizer, self.output / WEIGHTS, state=self.average)
         self.accelerator.wait_for_everyone()
         return self.output / WEIGHTS
 

@@ -129,7 +129,8 @@ def test_damaged_tables_are_refused(tables: EntropyModel, tmp_path: Path) -> Non
         with pytest.raises(DataError, match="no usable entropy tables"):
             EntropyModel.load(tmp_path)
     header = 8 + int.from_bytes(data[:8], "little")
-    for place in (0, 9, 40, header // 2, header, header + 1, len(data) - 1):
+    # The order of the texts in the header is safetensors' own, and a changed name of a tokenizer is no damage.
+    for place in (0, 9, data.index(b"radices"), header, header + 1, len(data) - 1):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :])
         with pytest.raises(DataError, match="no usable entropy tables"):
             EntropyModel.load(tmp_path)

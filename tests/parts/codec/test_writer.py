@@ -210,9 +210,10 @@ def test_nothing_to_write_is_an_error(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     writer = open_writer(tmp_path / "no" / "a.parquet")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(ZelligeError, match="cannot write") as caught:
         fill(writer, range(4))
-    with pytest.raises(UsageError, match="is a folder"):
+    assert caught.value.exit_code == 1
+    with pytest.raises(ZelligeError, match="is a folder"):
         open_writer(tmp_path)
 
 
@@ -226,7 +227,7 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr("zellige.codec.writer.arrow_table", full)
-        with pytest.raises(ZelligeError, match="No space left on device"):
+        with pytest.raises(ZelligeError, match="no space left on device"):
             fill(writer, range(4, 8))
     assert [p.name for p in (tmp_path / "set.parquet.parts").iterdir()] == ["part-000000.parquet"]
     writer = open_writer(path, resume=True)

@@ -19,7 +19,7 @@ from zellige.codec import (
     read_zel,
     write_zel,
 )
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.tokens import Layout, Tokens
 
 from .conftest import FINGERPRINT
@@ -169,9 +169,10 @@ def test_missing_paths_and_folders(image: Images, tmp_path: Path) -> None:
             read(tmp_path / "missing.zel")
         with pytest.raises(UsageError, match="is a folder"):
             read(tmp_path)
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(ZelligeError, match="does not exist") as caught:
         write_zel(tmp_path / "no" / "a.zel", image())
-    with pytest.raises(UsageError, match="is a folder"):
+    assert caught.value.exit_code == 1
+    with pytest.raises(ZelligeError, match="is a folder"):
         write_zel(tmp_path, image())
 
 
@@ -186,7 +187,7 @@ def test_a_full_disk_leaves_nothing(image: Images, tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(Exception, match=r"a\.zel: No space left on device") as caught:
+    with pytest.raises(Exception, match=r"a\.zel: no space left on device") as caught:
         write_zel(path, image(6, 6))
     assert getattr(caught.value, "exit_code", None) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a.zel"]

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.parts.evaluate.conftest import BlockMean, BlockMeanConfig, Blur, draw, draw_photos
-from zellige.core.errors import UsageError
+from zellige.core.errors import ZelligeError
 from zellige.evaluate import contact_sheet, evaluate, table, write_report
 from zellige.evaluate.figures import show
 from zellige.evaluate.markup import Markup, h
@@ -101,10 +101,10 @@ def test_extreme_images_are_shown(tokenizer: BlockMean, tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_leaves_nothing(result: EvalResult, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(ZelligeError, match="does not exist"):
         write_report(result, tmp_path / "missing" / "report.html")
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(UsageError, match="folder"):
+    with pytest.raises(ZelligeError, match="folder"):
         write_report(result, tmp_path / "report.html")
     assert not [p for p in tmp_path.iterdir() if p.suffix == ".tmp"]
 
