@@ -51,6 +51,7 @@ Size = Annotated[
     typer.Option(
         "--size",
         min=1,
+        max=8192,
         help="Resize the short side to this and crop the centre (as ADM does); without it, images keep their size.",
     ),
 ]

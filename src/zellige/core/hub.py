@@ -81,7 +81,7 @@ def _find(name: str) -> Model:
         return read_model(weights)
     if preset:
         raise UsageError(f"no model at '{name}': it is no bundled name, file, folder or Hub id")
-    raise nearest(name, [*bundled(), *(n for n, c in cards().items() if c.status == "available")], "tokenizer")
+    raise nearest(name, sorted({*bundled(), *(n for n, c in cards().items() if c.status == "available")}), "tokenizer")
 
 
 def _published(name: str) -> Model:

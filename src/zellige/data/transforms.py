@@ -17,6 +17,9 @@ from zellige.core.errors import UsageError
 RESAMPLES = {name.lower(): kernel for name, kernel in Image.Resampling.__members__.items()}
 """Resampling kernels by name: nearest, box, bilinear, hamming, bicubic, lanczos; all antialias but nearest."""
 
+EXTREME = 16
+"""Long sides of more than so many short ones are cut before an image is scaled up: memory would have no bound."""
+
 
 def resize(image: np.ndarray, height: int, width: int, *, resample: str = "bicubic") -> np.ndarray:
     """Scale to exactly `height` × `width`."""
@@ -34,7 +37,7 @@ def resize_short_side(image: np.ndarray, size: int, *, resample: str = "bicubic"
 
 def center_crop(image: np.ndarray, size: int, *, resample: str = "bicubic") -> np.ndarray:
     """The central `size` × `size`, offsets rounded down; an image with a shorter side is enlarged first."""
-    image = _at_least(image, size, resample)
+    image = _at_least(_middle(image), size, resample)
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
 
@@ -45,6 +48,7 @@ def center_crop_adm(image: np.ndarray, size: int) -> np.ndarray:
     Halve by box filter while the short side is at least 2·`size`, scale the short side to `size` by bicubic
     filter, cut out the centre. Source: guided diffusion (ADM), arXiv 2105.05233.
     """
+    image = _middle(image)
     height, width = image.shape[:2]
     while min(height, width) >= 2 * size:
         height, width = height // 2, width // 2
@@ -132,6 +136,16 @@ class RandomCrop:
 
     def short_side(self) -> int | None:
         return None if self.resize is None else 2 * self.resize
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """What lies around the centre crop of an image of `EXTREME` shape; others as they are."""
+    height, width = image.shape[:2]
+    keep = 2 * min(height, width)
+    if max(height, width) * 2 <= EXTREME * keep:
+        return image
+    top, left = max(0, (height - keep) // 2), max(0, (width - keep) // 2)
+    return image[top : top + keep, left : left + keep]
 
 
 def _at_least(image: np.ndarray, size: int, resample: str) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,14 @@ def test_every_crop_has_its_size_whatever_the_image(height: int, width: int, siz
     ]
     assert {crop.shape for crop in crops} == {(size, size, 3)}
     assert {crop.dtype for crop in crops} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("crop", [center_crop, center_crop_adm])
+def test_a_very_long_image_is_cut_before_it_is_enlarged(crop: Callable[[np.ndarray, int], np.ndarray]) -> None:
+    image = np.zeros((2, 100_000, 3), np.uint8)  # enlarged as a whole it would have 6.5 gigapixels
+    image[:, 49_990:50_010] = 255
+    assert crop(image, 256).min() == 255
+    assert crop(image.transpose(1, 0, 2), 256).min() == 255
 
 
 @given(sides, sides, st.integers(1, 64))
