@@ -13,7 +13,7 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,16 @@ from zellige.evaluate.environment import environment, hardware
 from zellige.evaluate.pictures import example
 from zellige.evaluate.rates import RateStudy
 from zellige.evaluate.result import CodeProfile, EvalResult, Example, ImageResult, TokenizerFacts
-from zellige.metrics import PAIRED, BitsPerPixel, CodebookUsage, Measurement, PerImageMetric, Rounding, Throughput
+from zellige.metrics import (
+    PAIRED,
+    BitsPerPixel,
+    CodebookUsage,
+    Measurement,
+    PairedMetric,
+    PerImageMetric,
+    Rounding,
+    Throughput,
+)
 from zellige.metrics.rate import FIXED_LENGTH
 
 EXAMPLES = 8
@@ -53,6 +62,7 @@ def evaluate(
     rounding: Rounding = "uint8",
     codecs: bool = True,
     codec_images: int = 64,
+    metrics: Sequence[PairedMetric] = (),
     command: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
@@ -69,6 +79,7 @@ def evaluate(
         limit: at most so many images.
         rounding: measure reconstructions rounded to ``uint8``, as they would be saved, or as ``float``.
         codecs: also compress the first `codec_images` by JPEG, WebP and AVIF.
+        metrics: further ones, fresh, measured beside `PAIRED`: `FeatureDistances`, `lpips_distance` and so on.
         command: the command line, for the record.
         progress: called with the number of images done, after every batch.
 
@@ -80,7 +91,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
     study = RateStudy(codec_images) if codecs and tokenizer.codebook else None
-    run = _Run(tokenizer, batch_size, precision, rounding, study)
+    run = _Run(tokenizer, batch_size, precision, [*(metric(rounding) for metric in PAIRED), *metrics], study)
     for batch in by_size(_sized(islice(images, limit), tokenizer.image_size), batch_size):
         run.add(batch)
         if progress:
@@ -104,7 +115,7 @@ class _Run:
         tokenizer: Tokenizer,
         batch_size: int,
         precision: torch.dtype,
-        rounding: Rounding,
+        paired: list[PairedMetric],
         study: RateStudy | None,
     ) -> None:
         self.tokenizer, self.precision, self.study = tokenizer, precision, study
@@ -112,7 +123,7 @@ class _Run:
         self.name, self.fingerprint = tokenizer.name, tokenizer.fingerprint()
         conditions = f"{hardware(self.device)}, {str(precision).removeprefix('torch.')}, batches of up to {batch_size}"
         self.speed = {task: Throughput(task, conditions) for task in ("encode", "decode")}
-        self.paired = [metric(rounding) for metric in PAIRED]
+        self.paired = paired
         discrete = bool(tokenizer.codebook)
         self.usage = CodebookUsage(tokenizer.codebook) if discrete else None
         self.rates = {coding: BitsPerPixel(coding) for coding in (FIXED_LENGTH, ZEL_FILE)} if discrete else {}

@@ -4,13 +4,20 @@
     base.py       Metric, PairedMetric, PerImageMetric: the interfaces
     paired.py     PSNR: an image against its reconstruction, pixel by pixel
     similarity.py SSIM, MS-SSIM, GMSD; windows.py has the conventions they are computed under
+    perceptual.py LPIPS, DISTS
+    distribution.py  Fréchet and kernel distance, precision and recall of two sets, in one pass of a network
+    features.py   FeatureNetwork: what such a network is; resize.py has the ways images reach it
+    frechet.py, discrepancy.py, neighbours.py, inception_score.py: these figures from given features
+    bjontegaard.py   BD-rate and BD-PSNR of two rate–distortion curves
+    masks.py      MaskIoU: cIoU and gIoU
     usage.py      CodebookUsage: usage, entropy, perplexity of codes
     rate.py       BitsPerPixel
     speed.py      Throughput
 
 Where a new metric goes: a class in the file of its kind, or a new file beside these; if it
 compares images with their reconstructions, also a line in `PAIRED` below. Everything there is
-measured by `zellige eval`, and shown in its table, JSON and report.
+measured by `zellige eval`, and shown in its table, JSON and report. Those that need a network's
+weights are passed to `zellige.evaluate.evaluate(metrics=…)`, built from `zellige.convert.features`.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import DataError, UsageError, ZelligeError
+from zellige.core.files import replacing
 
 
 class FeatureStatistics:
@@ -98,14 +99,8 @@ class FeatureStatistics:
 
     def save(self, path: str | Path) -> None:
         """Write ``mu``, ``sigma`` and ``count`` as ``.npz``, the layout of published reference statistics."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        try:
-            np.savez(temporary, mu=self.mean.numpy(), sigma=self.covariance.numpy(), count=np.array(self.count))
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ZelligeError(f"cannot write '{path}': {error}") from None
+        with replacing(Path(path)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, mu=self.mean.numpy(), sigma=self.covariance.numpy(), count=np.array(self.count))
 
     @classmethod
     def load(cls, path: str | Path, *, mean: str = "mu", covariance: str = "sigma") -> FeatureStatistics:

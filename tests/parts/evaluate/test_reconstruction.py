@@ -19,6 +19,11 @@ from zellige.evaluate import evaluate, reconstruction, write_json
 from zellige.evaluate.batches import by_size
 from zellige.evaluate.reconstruction import code_profile
 from zellige.metrics import PSNR, SSIM, column
+from zellige.metrics.distribution import FeatureDistances
+from zellige.metrics.features import ImageFeatures
+from zellige.metrics.perceptual import lpips_distance
+from zellige.nn.features.classic import alexnet
+from zellige.nn.features.lpips import LPIPS
 
 
 def test_figures_are_those_of_the_images_one_by_one(tokenizer: BlockMean, photos: Path) -> None:
@@ -144,3 +149,17 @@ def test_a_code_profile_keeps_both_ends() -> None:
     assert (profile.ranks[-1], profile.counts[-1]) == (5000, 1)
     assert (profile.used, profile.total) == (5000, int(counts.sum()))
     assert len(profile.ranks) < 300
+
+
+def test_further_metrics_are_measured_beside_the_usual_ones(tokenizer: BlockMean, photos: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 4)
+    features = ImageFeatures("mean", 4, network, network, lambda x: x.mean((2, 3)), "none")
+    further = [FeatureDistances(features), lpips_distance(LPIPS(alexnet()), "alex")]
+    result = evaluate(tokenizer, photos, batch_size=2, codecs=False, metrics=further)
+    assert result["fd_mean"].value >= 0
+    assert result["fd_mean"].protocol.samples == result.count == 5
+    assert result["fd_mean"].protocol.reference == result.source
+    assert "fd_mean" not in result.images[0].values
+    assert result["lpips/alex"].value > 0
+    assert result["lpips/alex"].protocol.samples == 4  # one image is under 32 pixels

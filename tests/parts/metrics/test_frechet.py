@@ -111,3 +111,9 @@ def test_bad_features_are_refused() -> None:
         frechet_distance(statistics(torch.ones(1, 3)), statistics(torch.ones(1, 3)))
     with pytest.raises(UsageError, match="3 and 4"):
         frechet_distance(statistics(torch.ones(2, 3)), statistics(torch.ones(2, 4)))
+
+
+def test_statistics_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ZelligeError, match="cannot write"):
+        statistics(features(10, 4, 0)).save(tmp_path / "missing" / "x.npz")
+    assert list(tmp_path.iterdir()) == []
