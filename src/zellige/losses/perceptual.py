@@ -32,7 +32,7 @@ class LPIPSLoss(nn.Module):
 class PerceptualLoss(nn.Module):
     """Weighted sum of distances between the feature maps of two images (arXiv:1603.08155).
 
-    `network` is any `Features` module; it is not trained and is in no state dict. With class logits as the
+    `network` is any of `nn.features`; it is not trained and is in no state dict. With class logits as the
     only feature, ``distance="mse"`` and ``size=224`` this is the ConvNeXt loss of TiTok (arXiv:2406.07550).
 
     Args:

@@ -54,8 +54,8 @@ def test_the_generator_step_moves_the_reconstruction_only() -> None:
 
 
 def test_weights_are_trained_again_after_an_error() -> None:
-    made = adversary(generator="linar")
-    with pytest.raises(UsageError, match="linear"):
+    made = adversary(generator="no such loss")
+    with pytest.raises(UsageError, match="no such loss"):
         made.judge(images())
     assert all(p.requires_grad for p in made.parameters())
 

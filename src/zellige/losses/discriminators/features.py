@@ -22,7 +22,7 @@ class FeatureDiscriminator(nn.Module):
     The network below is not trained and is in no state dict, but gradients pass through it to the image.
 
     Args:
-        network: a `Features` module: images (B, 3, H, W) in [-1, 1] to L maps (B, C, …).
+        network: any of `nn.features`: images (B, 3, H, W) in [-1, 1] to L maps (B, C, …).
         channels: C of each map.
         kernel: positions that a head mixes, on a ring, in row order.
         group: samples that the heads normalise together; a batch is at most that, or a multiple of it.

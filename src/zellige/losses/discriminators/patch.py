@@ -31,7 +31,6 @@ class PatchDiscriminator(nn.Module):
         norm: str = "batch",
         spectral: bool = False,
         padding: int = 1,
-        in_channels: int = 3,
     ) -> None:
         super().__init__()
         widths = [channels * min(2**i, 8) for i in range(layers + 1)]
@@ -41,7 +40,7 @@ class PatchDiscriminator(nn.Module):
             nn.init.normal_(made.weight, 0.0, 0.02)
             return spectral_norm(made) if spectral else made
 
-        stages = [nn.Sequential(conv(in_channels, channels, 2), nn.LeakyReLU(0.2))]
+        stages = [nn.Sequential(conv(3, channels, 2), nn.LeakyReLU(0.2))]
         for i, (source, width) in enumerate(pairwise(widths), start=1):
             made = make_norm(norm, width)
             if isinstance(made, nn.BatchNorm2d):

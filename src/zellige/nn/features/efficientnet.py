@@ -57,7 +57,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """The network of 4.7 M parameters, trained on ImageNet at 224 pixels (arXiv:1905.11946, Lite variant).
 
-    In evaluation mode throughout. `forward` gives the `Features` at strides 2, 4, 8, 16 and 32, with
+    In evaluation mode throughout. `forward` gives the maps at strides 2, 4, 8, 16 and 32, with
     16, 24, 40, 112 and 320 channels; `pooled` what stands before the classifier.
     """
 
@@ -97,6 +97,8 @@ class EfficientNetLite0(nn.Module):
 
 class EfficientNetLogits(nn.Module):
     """The class logits of an `EfficientNetLite0` as its only feature, (B, 1000)."""
+
+    channels = (1000,)
 
     def __init__(self, network: EfficientNetLite0) -> None:
         super().__init__()

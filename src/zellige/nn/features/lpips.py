@@ -13,7 +13,7 @@ from zellige.nn.precision import at_least_float32
 
 
 class LPIPS(nn.Module):
-    """Weighted squared distance between unit-normalised features, meaned over positions, summed over stages.
+    """Weighted squared distance between unit-normalised features: mean over positions, sum over stages.
 
     Training losses use VGG-16, reported figures AlexNet or VGG-16: say which.
 
