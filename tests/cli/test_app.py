@@ -14,6 +14,7 @@ import zellige as library
 from tests.cli.conftest import Run
 from zellige.cli import info
 from zellige.cli.app import main
+from zellige.cli.errors import Terminated
 from zellige.core.registry import cards
 
 COMMANDS = ("demo", "list", "show", "encode", "decode", "reconstruct", "info", "train", "eval")
@@ -83,6 +84,7 @@ def failing(error: BaseException) -> Callable[..., None]:
     ("error", "code", "words"),
     [
         (KeyboardInterrupt(), 130, ("interrupted",)),
+        (Terminated(), 143, ("terminated",)),
         (MemoryError(), 1, ("out of memory", "--batch-size")),
         (OSError(errno.ENOSPC, "No space left on device", "/a/b"), 1, ("/a/b", "no space left")),
         (OSError(errno.EROFS, "Read-only file system", "/a/b"), 1, ("/a/b", "read-only")),
@@ -118,6 +120,18 @@ def test_errors_stay_on_stderr_with_json(zellige: Run) -> None:
     outcome = zellige("info", "nowhere.zel", "--json")
     outcome.refused(2, "nowhere.zel")
     assert outcome.out == ""
+
+
+def test_sigterm_ends_a_command_with_one_line() -> None:
+    code = """if True:
+        import os, signal, sys
+        from zellige.cli import app, info
+        info.describe = lambda path: os.kill(os.getpid(), signal.SIGTERM)
+        sys.argv = ["zellige", "info", "x.zel"]
+        sys.exit(app.main())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "zellige: error: terminated\n")
 
 
 def test_python_m_zellige() -> None:

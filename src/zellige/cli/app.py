@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 import zellige
 from zellige.cli import decode, demo, encode, eval, info, list, reconstruct, show, train
-from zellige.cli.errors import exit_code, explain, silence_stdout
+from zellige.cli.errors import Terminated, exit_code, explain, silence_stdout
 
 app = typer.Typer(
     name="zellige",
@@ -49,7 +51,7 @@ def _options(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted.
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 wrong request, 130 or 143 stopped.
 
     Args:
         argv: the words after ``zellige``; by default those of this process.
@@ -76,11 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process(debug: bool) -> None:
-    """What suits a process of our own: any name can be printed, and libraries keep their logs to themselves."""
+    """What suits a process of our own: any name can be printed, libraries keep their logs, SIGTERM is an exception."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if not debug:
         logging.disable(logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -11,6 +11,10 @@ from zellige.core.errors import ZelligeError, reason
 RESUMABLE = ("encode", "train")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what can be saved is saved."""
+
+
 def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
     """The line for an exception; empty where silence is right (a reader that closed the pipe).
 
@@ -21,7 +25,7 @@ def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
     """
     again = "; run the same command with --resume to go on" if set(arguments) & set(RESUMABLE) else ""
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted{again}"
+        return f"{'terminated' if isinstance(error, Terminated) else 'interrupted'}{again}"
     if isinstance(error, ZelligeError):
         return _one_line(str(error))
     if isinstance(error, BrokenPipeError):
@@ -39,9 +43,9 @@ def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """130 for Ctrl-C and 141 for a closed pipe, as shells have it; the error's own code; or 1."""
+    """130 for Ctrl-C, 143 for SIGTERM and 141 for a closed pipe, as shells have it; the error's own code; or 1."""
     if isinstance(error, KeyboardInterrupt):
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
     if isinstance(error, BrokenPipeError):
         return 141
     return int(getattr(error, "exit_code", 1))
