@@ -8,10 +8,8 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,13 +17,11 @@ from hypothesis import strategies as st
 
 import zellige as library
 from tests.cli.conftest import Run, draw
-from zellige.cli import batches
 from zellige.cli.names import FileNames
 from zellige.cli.runtime import Session
 from zellige.codec import TokenSet, read_zel
 from zellige.core.images import load_image
 from zellige.core.tokens import Tokens
-from zellige.data import ImageRecord
 
 
 def rows(path: Path) -> dict[str, tuple[tuple[int, int], Tokens]]:
@@ -198,36 +194,6 @@ def test_resume_refuses_the_tokens_of_another_tokenizer(
 ) -> None:
     zellige("encode", folder, "-o", tmp_path / "x.parquet", "-t", tokenizer).done()
     zellige("encode", folder, "-o", tmp_path / "x.parquet", "-t", other_tokenizer, "--resume").refused(2, "x.parquet")
-
-
-SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
-
-
-@settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(SIZES, max_size=60), batch_size=st.integers(1, 5))
-def test_batches_of_one_size_in_a_bounded_window(sizes: list[tuple[int, int]], batch_size: int) -> None:
-    stride, window = 4, 300
-    taken: list[str] = []
-    given_: list[str] = []
-
-    def source() -> Iterator[ImageRecord]:
-        for number, (height, width) in enumerate(sizes):
-            waiting = set(taken) - set(given_)
-            area = sum(-(-sizes[int(key)][0] // stride) * -(-sizes[int(key)][1] // stride) * 16 for key in waiting)
-            assert area <= window + 144
-            taken.append(str(number))
-            yield ImageRecord(str(number), np.zeros((height, width, 3), np.uint8))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "WINDOW_PIXELS", window)
-        for batch in batches.by_size(source(), stride, batch_size):
-            given_ += [record.key for record in batch]
-            assert 1 <= len(batch) <= batch_size
-            padded = batches.stack(batch, stride)
-            assert padded.shape[0] == len(batch)
-            assert padded.shape[-1] % stride == padded.shape[-2] % stride == 0
-    assert sorted(given_) == sorted(taken)
-    assert len(taken) == len(sizes)
 
 
 @settings(max_examples=60, deadline=None)

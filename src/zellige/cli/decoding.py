@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zellige.cli.batches import BATCH_PIXELS
 from zellige.cli.console import progress
 from zellige.cli.names import FileNames
 from zellige.cli.runtime import Session
@@ -21,6 +20,7 @@ from zellige.core.hub import bundled
 from zellige.core.images import save_image
 from zellige.core.pixels import to_uint8
 from zellige.core.registry import cards
+from zellige.data.batches import BATCH_PIXELS
 
 
 @dataclass(frozen=True)

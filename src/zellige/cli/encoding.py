@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zellige.cli.batches import by_size, stack
 from zellige.cli.console import progress
 from zellige.cli.inputs import ImageInputs
 from zellige.cli.runtime import Session
 from zellige.cli.sinks import Sink
+from zellige.data.batches import by_size, padded_size, stack
 
 
 def encode_images(images: ImageInputs, session: Session, sink: Sink, batch_size: int) -> None:
@@ -21,7 +21,7 @@ def encode_images(images: ImageInputs, session: Session, sink: Sink, batch_size:
     stride = session.tokenizer.stride
     with progress("encoding", images.length) as bar:
         try:
-            for batch in by_size(images, stride, batch_size):
+            for batch in by_size(images, batch_size, lambda record: padded_size(record, stride)):
                 sink.write(batch, session.encode(stack(batch, stride)))
                 bar.advance(len(batch))
         except KeyboardInterrupt:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from zellige.cli.batches import by_size, stack
 from zellige.cli.console import progress
 from zellige.cli.inputs import ImageInputs
 from zellige.cli.runtime import Session
@@ -20,6 +19,7 @@ from zellige.codec import dumps as zel_bytes
 from zellige.core.pixels import from_uint8, to_uint8
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord
+from zellige.data.batches import by_size, padded_size, stack
 from zellige.metrics import PSNR
 
 
@@ -51,7 +51,7 @@ def round_trips(images: ImageInputs, session: Session, batch_size: int) -> Itera
     session.check_size(images.size)
     stride = session.tokenizer.stride
     with progress("reconstructing", images.length) as bar:
-        for batch in by_size(images, stride, batch_size):
+        for batch in by_size(images, batch_size, lambda record: padded_size(record, stride)):
             tokens = session.encode(stack(batch, stride))
             outputs = to_uint8(session.decode(tokens))
             for row, record in enumerate(batch):

@@ -19,6 +19,7 @@ from zellige.core.errors import UsageError
 from zellige.core.hub import bundled, load
 from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
+from zellige.data.parallel import usable_cpus
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def open_session(name: str, device: str = "auto", precision: Precision = Precisi
     Raises `UsageError` for an unknown name or device, and for models that are no tokenizers.
     """
     where = choose_device(device)
-    _limit_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(usable_cpus())
     model = load(name, device=where, quiet=True)
     if not isinstance(model, Tokenizer):
         raise UsageError(f"'{name}' is a {type(model).__name__}, no tokenizer; see: zellige list")
@@ -121,16 +123,3 @@ def _cpu_has_bf16(device: torch.device) -> bool:
         return False
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-
-
-def _limit_threads() -> None:
-    """As many threads as this process may use CPUs, which a container's quota makes fewer than there are."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, _, period = quota.read_text().partition(" ")
-        if limit.isdigit() and period.strip().isdigit():
-            usable = min(usable, max(1, round(int(limit) / int(period))))
-    torch.set_num_threads(usable)

@@ -44,7 +44,8 @@ class TrainStream:
         buffer: images in the shuffle buffer of a source that cannot be indexed.
 
     Raises:
-        UsageError: no image is left once the broken and the small ones are left out.
+        UsageError: there is no image.
+        DataError: none is left once the broken and the small ones are left out.
     """
 
     def __init__(
@@ -156,8 +157,8 @@ class TrainStream:
         rng = np.random.default_rng((self.seed, CROPS, slot))
         return np.stack([self.crop(image, rng) for _ in range(self.crops_per_image)])
 
-    def _nothing_left(self, tried: int) -> UsageError:
+    def _nothing_left(self, tried: int) -> ZelligeError:
         if not tried:
             return UsageError(f"{self.source.name} holds no images for rank {self.rank} of {self.world}")
         first = "".join(f"; the first: {skipped.key} {skipped.reason}" for skipped in self.source.skipped[:1])
-        return UsageError(f"no usable image in {self.source.name}: all {tried} were left out{first}")
+        return DataError(f"no usable image in {self.source.name}: all {tried} were left out{first}")

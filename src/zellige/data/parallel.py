@@ -7,15 +7,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def usable_cpus() -> int:
+    """CPUs that this process may use, which affinity or a container's quota make fewer than there are."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, _, period = quota.read_text().partition(" ")
+        if limit.isdigit() and period.strip().isdigit():
+            count = min(count, max(1, round(int(limit) / int(period))))
+    return count
+
+
 def default_workers() -> int:
-    """Threads that decoding uses unless told: the cores this process may use, at most 8."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """Threads that decoding uses unless told: the usable CPUs, at most 8."""
+    return min(8, usable_cpus())
 
 
 def ordered_map(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from tests.parts.data.drawn import jpeg, noise, shard
-from zellige.core.errors import UsageError
-from zellige.data import EvalStream, TrainStream, open_images
+from zellige.core.errors import DataError, UsageError
+from zellige.data import TrainStream, open_images
 from zellige.data.shuffle import shuffled
 from zellige.data.transforms import RandomCrop
 
@@ -128,7 +128,7 @@ def test_broken_files_are_named_once(tmp_path: Path, kind: Kind) -> None:
 @KINDS
 def test_set_that_shrinks_to_nothing_is_an_error(tmp_path: Path, kind: Kind) -> None:
     stream = TrainStream(open_images(kind(tmp_path)), 16, 4, min_side=64)
-    with pytest.raises(UsageError, match=r"no usable image in .*: all \d+ were left out; the first: .* is "):
+    with pytest.raises(DataError, match=r"no usable image in .*: all \d+ were left out; the first: .* is "):
         take(stream, 1)
 
 
@@ -159,20 +159,3 @@ def test_shuffle_buffer_gives_everything_once_and_moves_it_little() -> None:
     assert sorted(out) == list(range(200))
     assert out != list(range(200))
     assert all(value <= place + 10 for place, value in enumerate(out))
-
-
-def test_evaluation_reads_every_image_once_in_order(tmp_path: Path) -> None:
-    for number, side in enumerate((40, 40, 50, 50, 50)):
-        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number, side, 30))
-    own_size = list(EvalStream(open_images(tmp_path), 2))
-    assert [batch.keys for batch in own_size] == [["0.jpg", "1.jpg"], ["2.jpg", "3.jpg"], ["4.jpg"]]
-    assert own_size[0].pixels.shape == (2, 3, 30, 40)
-    assert own_size[0].labels == [None, None]
-    cropped = list(EvalStream(open_images(tmp_path), 4, crop=16))
-    assert [tuple(batch.pixels.shape) for batch in cropped] == [(4, 3, 16, 16), (1, 3, 16, 16)]
-
-
-def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no")
-    with pytest.raises(UsageError, match=r"no image of .* could be read; the first: a\.jpg is not an image"):
-        list(EvalStream(open_images(tmp_path)))
