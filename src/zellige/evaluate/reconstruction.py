@@ -24,12 +24,12 @@ from torch import Tensor
 from zellige.codec.zel import EncodedImage, dumps
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError
-from zellige.core.pixels import from_uint8, to_uint8
+from zellige.core.pixels import to_uint8
 from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, ImageSource, open_images
+from zellige.data.batches import by_size, stack
 from zellige.data.transforms import center_crop_adm
-from zellige.evaluate.batches import Numbered, by_size
 from zellige.evaluate.environment import environment, hardware
 from zellige.evaluate.pictures import example
 from zellige.evaluate.rates import RateStudy
@@ -92,7 +92,8 @@ def evaluate(
         raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
     study = RateStudy(codec_images) if codecs and tokenizer.codebook else None
     run = _Run(tokenizer, batch_size, precision, [*(metric(rounding) for metric in PAIRED), *metrics], study)
-    for batch in by_size(_sized(islice(images, limit), tokenizer.image_size), batch_size):
+    numbered = enumerate(_sized(islice(images, limit), tokenizer.image_size))
+    for batch in by_size(numbered, batch_size, lambda item: item[1].image.shape[:2]):
         run.add(batch)
         if progress:
             progress(run.count)
@@ -133,9 +134,9 @@ class _Run:
         self._draw = random.Random(0)
         self._warm = False
 
-    def add(self, batch: list[Numbered]) -> None:
-        """Encode, decode and measure images of one size."""
-        pixels = torch.cat([from_uint8(record.image) for _, record in batch])
+    def add(self, batch: list[tuple[int, ImageRecord]]) -> None:
+        """Encode, decode and measure images of one size, each with its number in the stream."""
+        pixels = stack(record for _, record in batch)
         height, width = pixels.shape[-2:]
         tokens, output = self._round_trip(pixels.to(self.device))
         output = output[..., :height, :width].float()

@@ -16,7 +16,6 @@ from zellige.core.errors import ZelligeError
 from zellige.core.pixels import from_uint8
 from zellige.data import open_images
 from zellige.evaluate import evaluate, reconstruction, write_json
-from zellige.evaluate.batches import by_size
 from zellige.evaluate.reconstruction import code_profile
 from zellige.metrics import PSNR, SSIM, column
 from zellige.metrics.distribution import FeatureDistances
@@ -113,18 +112,6 @@ def test_what_is_kept_does_not_grow_with_the_set(
     worst = sorted(everything.images, key=lambda r: r.values["psnr"])[:2]
     assert {r.key for r in result.images} == {r.key for r in worst}
     assert len(result.examples) == 2
-
-
-def test_batches_are_of_one_size_and_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
-    records = list(open_images(photos))
-    sizes = [[record.image.shape for _, record in batch] for batch in by_size(records, 2)]
-    assert sorted(map(len, sizes)) == [1, 1, 1, 2]
-    assert all(len(set(batch)) == 1 for batch in sizes)
-    monkeypatch.setattr("zellige.evaluate.batches.WAITING_PIXELS", 0)
-    assert [len(batch) for batch in by_size(records, 8)] == [1] * 5
-    monkeypatch.setattr("zellige.evaluate.batches.BATCH_PIXELS", 4000)
-    monkeypatch.setattr("zellige.evaluate.batches.WAITING_PIXELS", 1 << 20)
-    assert max(len(batch) for batch in by_size(records, 8)) == 2
 
 
 def test_the_json_file_holds_every_figure_with_its_protocol(tokenizer: BlockMean, photos: Path, tmp_path: Path) -> None:
