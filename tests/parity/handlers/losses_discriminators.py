@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from tests.parity.case import Case
 from tests.parity.draw import official_state
 from tests.parity.inputs import images, setting
@@ -37,16 +35,16 @@ def dino(case: Case) -> None:
     )
     state = official_state(keys, case.meta)
     network.load_state_dict({key: state[f"dino.{key}"] for key in network.state_dict()})
-    model.load_state_dict({key: _official_head(state, key) for key in model.state_dict()})
+    model.load_state_dict({key: state[official_name(key)] for key in model.state_dict()})
     for index, readout in enumerate(network(x)):
         name = f"readout_{index}"
         case.check(name, readout[:, : case.arrays[name].shape[1]])  # the first channels, every n-th position
     case.check("logits", model.train()(x))
 
 
-def _official_head(state: dict[str, Tensor], key: str) -> Tensor:
-    """The official tensor of one of ours, ``heads.L.layer.tensor``."""
+def official_name(key: str) -> str:
+    """The official name of a tensor of our heads, ``heads.L.layer.tensor``."""
     _, index, rest = key.split(".", 2)
     ours = next(ours for ours in HEAD if rest.startswith(ours))
     tensor = rest.removeprefix(ours)
-    return state[f"heads.{index}.{HEAD[ours]}{SPECTRAL.get(tensor, tensor)}"]
+    return f"heads.{index}.{HEAD[ours]}{SPECTRAL.get(tensor, tensor)}"
