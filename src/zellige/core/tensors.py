@@ -42,7 +42,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with replacing(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the umask grants: safetensors writes for the owner alone
             save_file(whole, temporary, metadata=metadata)
+            temporary.chmod(mode)
     except SafetensorError as error:  # which is how safetensors reports a full disk
         raise ZelligeError(f"cannot write {path}: {reason(error)}") from error
 

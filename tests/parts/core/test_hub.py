@@ -36,6 +36,12 @@ def test_a_saved_model_comes_back(folder: Path) -> None:
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: zellige")
 
 
+def test_weights_can_be_read_by_whom_the_umask_allows(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    assert (folder / hub.WEIGHTS).stat().st_mode == other.stat().st_mode
+
+
 def test_half_precision_files_load_as_float32(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build("zellige-photo", **TINY)
