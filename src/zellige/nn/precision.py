@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -9,3 +12,23 @@ from torch import Tensor
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` itself, or in float32 if it has a shorter floating-point type."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextmanager
+def full_precision(like: Tensor) -> Iterator[None]:
+    """Float32 products in full on the device of `like`, so that ids do not move.
+
+    Autocast is off inside, and so are TF32 and bfloat16 products, which
+    `torch.set_float32_matmul_precision` may have allowed.
+    """
+    candidates = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    backends = [backend for backend in candidates if hasattr(backend, "fp32_precision")]  # from torch 2.9 on
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(like.device.type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zellige.core.errors import UsageError
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
 from zellige.quantize.entropy import binary_entropies
-from zellige.quantize.precision import full_precision
 from zellige.quantize.separable import nearest_on_grid
 from zellige.quantize.stats import batch_stats
 

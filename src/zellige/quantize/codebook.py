@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zellige.core.errors import UsageError
-from zellige.nn.ranks import from_rank_zero, sum_ranks
-from zellige.quantize.ranks import sample_rows
+from zellige.nn.ranks import from_rank_zero, sample_rows, sum_ranks
 from zellige.quantize.search import nearest_codes, nearest_k_codes
 from zellige.quantize.separable import check_k
 

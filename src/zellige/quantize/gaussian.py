@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import UsageError
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer
-from zellige.quantize.precision import full_precision
 
 _LOG_VARIANCE = (-30.0, 20.0)
 """Range the predicted log variance is clamped to, so that its exponential stays finite."""

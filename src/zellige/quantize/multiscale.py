@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from zellige.core.errors import UsageError
 from zellige.core.tokens import Layout
+from zellige.nn.conv import to_sequence
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
 from zellige.quantize.codebook import Codebook
-from zellige.quantize.precision import full_precision
 from zellige.quantize.stats import batch_stats
 
 
@@ -93,7 +94,7 @@ class MultiScaleResidualQuantizer(Quantizer):
                 "commitment": self.beta * torch.stack([F.mse_loss(f, total.detach()) for total in sums]).mean(),
                 "codebook": self.codebook_weight * torch.stack([F.mse_loss(t, f.detach()) for t in sums]).mean(),
             }
-            z_q = straight_through(z.float(), _sequence(sums[-1]))
+            z_q = straight_through(z.float(), to_sequence(sums[-1]))
         return Quantized(z_q.to(z.dtype), ids, losses, batch_stats(ids, self.codebook[0]))
 
     @torch.no_grad()
@@ -107,7 +108,7 @@ class MultiScaleResidualQuantizer(Quantizer):
         """f̂ (B, N, D) after each scale: the image as far as the scales up to it tell."""
         with full_precision(self.embedding.weight):
             maps = ids.split([height * width for height, width in self.scales], dim=1)
-            return [_sequence(total) for total in accumulate(map(self._contribution, maps, range(len(maps))))]
+            return [to_sequence(total) for total in accumulate(map(self._contribution, maps, range(len(maps))))]
 
     @torch.no_grad()
     def neighbours(self, query: Tensor, k: int) -> Tensor:
@@ -125,7 +126,7 @@ class MultiScaleResidualQuantizer(Quantizer):
         total = torch.zeros_like(f)
         with full_precision(f):
             for index, scale in enumerate(self.scales):
-                residual = _sequence(F.interpolate(f - total.detach(), scale, mode="area")).flatten(0, 1)
+                residual = to_sequence(F.interpolate(f - total.detach(), scale, mode="area")).flatten(0, 1)
                 ids = self.embedding.nearest(residual).view(len(f), -1)
                 total = total + self._contribution(ids, index)
                 yield residual, ids, total
@@ -144,11 +145,6 @@ class MultiScaleResidualQuantizer(Quantizer):
                 f"scales up to {height}×{width} take latents (B, {height * width}, {self.dim}), not {tuple(z.shape)}"
             )
         return z.float().transpose(1, 2).unflatten(2, (height, width))
-
-
-def _sequence(x: Tensor) -> Tensor:
-    """(B, D, h, w) to (B, h·w, D)."""
-    return x.flatten(2).transpose(1, 2)
 
 
 def nearest_ticks(scales: int, ticks: int) -> list[int]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from zellige.core.errors import UsageError
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
-from zellige.quantize.precision import full_precision
 from zellige.quantize.stats import mean_stats
 from zellige.quantize.vq import VectorQuantizer
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import UsageError
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
-from zellige.quantize.precision import full_precision
 from zellige.quantize.separable import nearest_on_grid
 from zellige.quantize.stats import batch_stats
 

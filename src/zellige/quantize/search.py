@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zellige.quantize.precision import full_precision
+from zellige.nn.precision import full_precision
 
 _BLOCK = 128
 """Codes whose minimum is taken first."""

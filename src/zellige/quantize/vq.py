@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zellige.core.errors import UsageError
+from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
 from zellige.quantize.codebook import Codebook
 from zellige.quantize.entropy import soft_assignment_entropies
-from zellige.quantize.precision import full_precision
 from zellige.quantize.stats import batch_stats
 
 
