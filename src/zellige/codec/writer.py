@@ -186,11 +186,10 @@ class TokenSetWriter:
         except DataError as error:
             raise DataError(f"{error}; remove it to go on, its rows are then made again") from error
         if not self.info.takes(found.info):
-            raise UsageError(
-                f"{path} holds tokens of {found.info.name} (weights {found.info.fingerprint}, codebook "
-                f"{found.info.codebook}), not of {self.info.name} (weights {self.info.fingerprint}, codebook "
-                f"{self.info.codebook}); remove it or write to another file"
-            )
+            names = ("name", "fingerprint", "codebook", "layout")
+            differ = [name for name in names if getattr(self.info, name) != getattr(found.info, name)]
+            theirs, ours = (", ".join(f"{n} {getattr(info, n)}" for n in differ) for info in (found.info, self.info))
+            raise UsageError(f"{path} holds tokens of {theirs}, not of {ours}; remove it or write to another file")
         return found.keys()
 
     def _checked_ids(self, tokens: Tokens) -> np.ndarray:

@@ -81,8 +81,15 @@ def test_parts_are_never_overwritten_unasked(tmp_path: Path) -> None:
 def test_parts_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     fill(open_writer(path), range(4))
-    with pytest.raises(UsageError, match=f"weights {FINGERPRINT}.*not of toy/f8"):
+    with pytest.raises(UsageError, match=f"tokens of fingerprint {FINGERPRINT}, not of fingerprint {'f' * 16};"):
         open_writer(path, resume=True, fingerprint="f" * 16)
+
+
+def test_parts_of_another_layout_are_refused_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    fill(open_writer(path), range(4))
+    with pytest.raises(UsageError, match=r"holds tokens of layout None, not of layout \(\(2, 2\),\);"):
+        TokenSetWriter(path, name="toy/f8", fingerprint=FINGERPRINT, codebook=(64000,), layout=((2, 2),), resume=True)
 
 
 def test_a_finished_set_can_be_extended(tmp_path: Path) -> None:
