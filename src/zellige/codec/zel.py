@@ -66,7 +66,6 @@ class _Header:
     height: int
     layout: Layout
     codebook: tuple[int, ...]
-    header_bytes: int
     payload: bytes
 
     @property
@@ -245,7 +244,7 @@ def _parse(data: bytes) -> _Header:
     if cursor.position != len(data) - 8:
         raise DataError("there are bytes after the payload: the file is damaged")
     name = CODINGS[coding]
-    header = _Header(name, tokenizer, fingerprint, width, height, layout, codebook, len(data) - length, payload)
+    header = _Header(name, tokenizer, fingerprint, width, height, layout, codebook, payload)
     if name == "fixed" and length != header.fixed_bytes:
         raise DataError(f"{tokens:,} tokens need {header.fixed_bytes:,} bytes; the payload has {length:,}")
     if name == "entropy" and (length < 4 or tokens > length * _TOKENS_A_BYTE):

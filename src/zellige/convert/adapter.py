@@ -75,14 +75,14 @@ class Adapter(ABC):
         try:
             settings = {**self.config(state), **settings}
             with torch.device("meta"):  # compares shapes before any memory is taken
-                expected: Model = model_class.from_config(settings)  # type: ignore[attr-defined]
+                expected = model_class.from_config(settings)
         except KeyError as error:
             raise DataError(f"{source} is no complete {self.system} checkpoint: {error.args[0]} is missing") from None
         except (IndexError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"{source} has shapes that no {self.system} can have: {error}") from None
         official = self._official_tensors(expected)
         check_state(official, {k: v for k, v in state.items() if not k.startswith(self.ignored)}, source)
-        model: Model = model_class.from_config(settings)  # type: ignore[attr-defined]
+        model = model_class.from_config(settings)
         # Not strict: counters of our quantizers have no official counterpart and keep their start.
         model.load_state_dict(self.convert(state, model.config), strict=False)
         return model.eval()

@@ -88,11 +88,17 @@ class Model(nn.Module):
             digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def save_pretrained(self, folder: str | Path, **card: Any) -> Path:
-        """Write `model.safetensors` (configuration in its header) and a model card to `folder`."""
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None, card: str = "") -> Path:
+        """Write `model.safetensors` (configuration in its header) and a model card to `folder`.
+
+        Args:
+            folder: made if need be.
+            dtype: of floating-point weights on disk; None keeps them as they are.
+            card: text of the README.md beside the weights; empty writes one from what is known.
+        """
         from zellige.core.hub import save_pretrained
 
-        return save_pretrained(self, folder, **card)
+        return save_pretrained(self, folder, dtype=dtype, card=card)
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> str:
         """Save and upload to the Hugging Face Hub; returns the address of the repository."""
@@ -113,16 +119,21 @@ class Tokenizer(Model):
     turns what callers pass into pixels and refuses what the system cannot do.
 
     Attributes:
+        codebook: size of each sub-codebook; empty for continuous latents.
         stride: pixels a token spans on each side; other sizes are padded on the right and bottom.
         image_size: the one size the system takes, None for any.
         receptive_field: (pixels beyond its cell that an encoded token sees, token cells beyond
             its own that a decoded pixel sees); None where it is the whole image.
+        variable_length: whether `encode` takes a budget.
+        samples: whether the decoder draws its output, so that `decode` takes steps and guidance.
     """
 
     stride: int = 1
     image_size: int | None = None
     receptive_field: tuple[int, int] | None = None
     codebook: tuple[int, ...] = ()
+    variable_length: bool = False
+    samples: bool = False
 
     @abstractmethod
     def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens: ...
@@ -143,7 +154,7 @@ class Tokenizer(Model):
             condition: text or class for conditional tokenizers.
             budget: number of tokens or target quality, for variable-length systems only.
         """
-        if budget is not None and not getattr(self, "variable_length", False):
+        if budget is not None and not self.variable_length:
             raise UsageError(f"{self.name} has a fixed number of tokens; it takes no budget")
         from zellige.core.pixels import pad_to_multiple, to_pixels
 
@@ -172,7 +183,7 @@ class Tokenizer(Model):
         """
         if tokens.codebook != self.codebook:
             raise UsageError(f"{self.name} has the codebook {self.codebook}; these tokens have {tokens.codebook}")
-        if (steps is not None or guidance is not None) and not getattr(self, "samples", False):
+        if (steps is not None or guidance is not None) and not self.samples:
             raise UsageError(f"the decoder of {self.name} does not sample: it takes neither steps nor guidance")
         return self._decode(tokens.to(self.device), condition, seed, steps, guidance).clamp(-1, 1)
 

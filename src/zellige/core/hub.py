@@ -58,7 +58,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = 
 
 def _find(name: str) -> Model:
     system, _, preset = name.partition("/")
-    if system in bundled() and preset in ("", *cards()[system].presets):
+    if system in bundled() and (not preset or _is_bundled(system, preset)):
         found = read_model(Path(str(resources.files("zellige") / "bundled" / system / WEIGHTS)))
         found.licence = found.licence or "Apache-2.0"
         return found
@@ -82,6 +82,12 @@ def _find(name: str) -> Model:
     if preset:
         raise UsageError(f"no model at '{name}': it is no bundled name, file, folder or Hub id")
     raise nearest(name, sorted({*bundled(), *(n for n, c in cards().items() if c.status == "available")}), "tokenizer")
+
+
+def _is_bundled(system: str, preset: str) -> bool:
+    """Whether the weights in the wheel are those of `preset`: a system may have others, without weights."""
+    known = cards()[system].presets.get(preset)
+    return known is not None and known.weights is not None and known.weights.source == "bundled"
 
 
 def _published(name: str) -> Model:
@@ -141,14 +147,14 @@ def read_model(path: Path) -> Model:
     try:
         system, config = str(header["system"]), dict(header["config"])
         with torch.device("meta"):  # shapes are compared before anything of the claimed size is allocated
-            expected = system_class(system).from_config(config).state_dict()  # type: ignore[attr-defined]
+            expected = system_class(system).from_config(config).state_dict()
     except UsageError as error:
         raise DataError(f"'{path}' was saved by another version of zellige: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise DataError(f"the header of '{path}' describes no model: {error!r}") from None
     state = read_tensors(path)
     check_state(expected, state, str(path))
-    model: Model = system_class(system).from_config(config)  # type: ignore[attr-defined]
+    model = system_class(system).from_config(config)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     model.name = str(header.get("name", system))
     model.licence = str(header.get("licence", ""))

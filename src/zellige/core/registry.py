@@ -11,10 +11,10 @@ from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any
 
 from zellige.core.card import Card, Preset
-from zellige.core.errors import UsageError, nearest
+from zellige.core.errors import UsageError, nearest, reason
 
 if TYPE_CHECKING:
-    from torch import nn
+    from zellige.core.contract import Model
 
 DEFAULT_TOKENIZER = "zellige-photo"
 
@@ -52,7 +52,7 @@ def resolve(name: str) -> tuple[Card, Preset]:
     return found, found.preset(preset or None)
 
 
-def system_class(name: str) -> type[nn.Module]:
+def system_class(name: str) -> type[Model]:
     """The class that implements a system, imported now."""
     found = card(name)
     if not found.entry:
@@ -61,9 +61,18 @@ def system_class(name: str) -> type[nn.Module]:
     return getattr(import_module(module), attribute)
 
 
-def build(name: str, **overrides: Any) -> nn.Module:
-    """A new model of a preset with fresh weights; `overrides` replace fields of its config."""
+def build(name: str, **overrides: Any) -> Model:
+    """A new model of a preset with fresh weights; `overrides` replace fields of its config.
+
+    Raises `UsageError` for an unknown name or field, or for values with which the model cannot be built.
+    """
     found, preset = resolve(name)
-    model = system_class(found.name).from_config({**preset.config, **overrides})  # type: ignore[attr-defined]
+    try:
+        model = system_class(found.name).from_config({**preset.config, **overrides})
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # what torch makes of a wrong number
+        if not overrides:
+            raise
+        settings = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+        raise UsageError(f"'{name}' cannot be built with {settings}: {reason(error)}") from error
     model.name = f"{found.name}/{preset.name}"
     return model

@@ -6,9 +6,13 @@ are fastest on channels-last memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zellige.core.errors import nearest
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -28,7 +32,7 @@ def make_norm(kind: str, channels: int) -> nn.Module:
         return nn.GroupNorm(32, channels, eps=1e-6)
     if kind == "channel":
         return ChannelNorm(channels, eps=1e-6)
-    raise ValueError(f"norm is 'group' or 'channel', not '{kind}'")
+    raise nearest(kind, ["group", "channel"], "norm")
 
 
 class ResidualBlock(nn.Module):
@@ -50,6 +54,8 @@ class ResidualBlock(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if shortcut not in ("input", "branch"):
+            raise nearest(shortcut, ["input", "branch"], "shortcut")
         self.norm1 = make_norm(norm, channels)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1, bias=bias)
         self.norm2 = make_norm(norm, out_channels)
@@ -121,16 +127,26 @@ class ShuffleUp(nn.Sequential):
         super().__init__(nn.Conv2d(channels, 4 * channels, 1), nn.PixelShuffle(2))
 
 
+RESAMPLING: dict[str, tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]] = {
+    "conv": (ConvDown, ConvUp),
+    "pool": (lambda _: nn.AvgPool2d(2), ConvUp),
+    "shuffle": (ShuffleDown, ShuffleUp),
+}
+"""How a level halves the size, and how its counterpart doubles it."""
+
+
 def make_down(kind: str, channels: int) -> nn.Module:
     """``conv`` (VQGAN), ``pool`` (MaskGIT: mean of 2×2) or ``shuffle``."""
-    if kind == "pool":
-        return nn.AvgPool2d(2)
-    return {"conv": ConvDown, "shuffle": ShuffleDown}[kind](channels)
+    if kind not in RESAMPLING:
+        raise nearest(kind, list(RESAMPLING), "resampling")
+    return RESAMPLING[kind][0](channels)
 
 
 def make_up(kind: str, channels: int) -> nn.Module:
     """The counterpart of `make_down`."""
-    return {"conv": ConvUp, "pool": ConvUp, "shuffle": ShuffleUp}[kind](channels)
+    if kind not in RESAMPLING:
+        raise nearest(kind, list(RESAMPLING), "resampling")
+    return RESAMPLING[kind][1](channels)
 
 
 def to_sequence(x: Tensor) -> Tensor:

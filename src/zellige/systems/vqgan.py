@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from zellige.core.contract import Reconstruction, Tokenizer
-from zellige.core.errors import UsageError
+from zellige.core.errors import UsageError, nearest
 from zellige.core.tokens import Tokens
 from zellige.decoders.conv import ConvDecoder
 from zellige.encoders.conv import ConvEncoder
@@ -53,6 +53,8 @@ class VQGAN(Tokenizer):
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__(config)
+        if config.pixel_range not in ("signed", "unit"):
+            raise nearest(config.pixel_range, ["signed", "unit"], "pixel range")
         self.quantizer = make_quantizer(config.quantizer, config.dim, **config.quantizer_settings)
         seen = self.quantizer.input_dim
         if not config.projection and (seen, config.dim) != (config.latent, config.latent):
@@ -94,7 +96,10 @@ class VQGAN(Tokenizer):
     def _decode(
         self, tokens: Tokens, condition: Any, seed: int | None, steps: int | None, guidance: float | None
     ) -> Tensor:
-        return self.pixels(self.quantizer.lookup(tokens.data), tokens.layout[-1])
+        grid = tokens.layout[-1]
+        if len(grid) != 2 or tokens.layout != self.quantizer.layout(grid):
+            raise UsageError(f"{self.name} decodes grids; these tokens have the layout {tokens.layout}")
+        return self.pixels(self.quantizer.lookup(tokens.data), grid)
 
     def _tokens(self, ids: Tensor | None, latents: Tensor, grid: tuple[int, ...]) -> Tokens:
         if not self.codebook:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -180,3 +182,14 @@ def test_the_hub_is_asked_once_and_its_failure_named(
 def test_a_name_that_is_no_hub_id_is_refused() -> None:
     with pytest.raises(UsageError, match="'a/b/c' is no Hub id"):
         hub.load("hf:a/b/c")
+
+
+def test_a_preset_without_weights_does_not_get_those_of_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundled").mkdir()
+    shutil.copytree(folder, tmp_path / "bundled" / "vqgan")
+    monkeypatch.setattr(hub, "resources", SimpleNamespace(files=lambda _: tmp_path))
+    assert hub.bundled() == ["vqgan"]
+    with pytest.raises(UsageError, match="no weights are published for 'vqgan/f8'"):
+        hub.load("vqgan/f8")

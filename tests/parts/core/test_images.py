@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from zellige.core import images
 from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.images import image_size, load_image, read_image, save_image, to_rgb
 
@@ -256,7 +255,7 @@ def test_saving_where_it_cannot_be_done(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(UsageError, match="cannot tell an image format"):
         save_image(tmp_path / "a.txt", pixels)
-    with pytest.raises(ZelligeError, match="the folder .*missing does not exist") as caught:
+    with pytest.raises(ZelligeError, match=r"the folder .*missing does not exist") as caught:
         save_image(tmp_path / "missing" / "a.png", pixels)
     assert caught.value.exit_code == 1
     (tmp_path / "a.png").mkdir()

@@ -33,3 +33,20 @@ def test_wrong_names_are_answered(name: str, message: str) -> None:
 def test_an_unknown_setting_is_named() -> None:
     with pytest.raises(UsageError, match="no setting 'chanels'"):
         registry.build("zellige-photo", chanels=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"norm": "instance"}, "unknown norm 'instance'"),
+        ({"resample": "bilinear"}, "unknown resampling 'bilinear'"),
+        ({"shortcut": "none"}, "unknown shortcut 'none'"),
+        ({"pixel_range": "byte"}, "unknown pixel range 'byte'"),
+        ({"quantizer": "nonsense"}, "unknown quantizer 'nonsense'"),
+        ({"channels": "many"}, "'vqgan/f16' cannot be built with channels='many'"),
+        ({"multipliers": 3}, "cannot be built with multipliers=3"),
+    ],
+)
+def test_values_that_make_no_model_are_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        registry.build("vqgan/f16", **settings)

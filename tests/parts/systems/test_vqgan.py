@@ -9,7 +9,7 @@ import torch
 
 from zellige.core.errors import UsageError
 from zellige.core.registry import build
-from zellige.core.tokens import layout_size
+from zellige.core.tokens import Layout, Tokens, layout_size
 
 SMALL = {"channels": 32, "multipliers": (1, 1), "blocks": 1, "decoder_blocks": 1, "latent": 32, "attention": False}
 QUANTIZERS: list[tuple[str, int, dict[str, Any]]] = [
@@ -59,3 +59,11 @@ def test_an_odd_size_is_padded() -> None:
     model = build("vqgan/f16", **{**SMALL, "channels": 64}, dim=8).eval()
     assert model.encode(torch.zeros(1, 3, 1, 1)).layout == ((1, 1),)
     assert model.encode(torch.zeros(1, 3, 7, 30)).layout == ((4, 15),)
+
+
+@pytest.mark.parametrize("layout", [((64,),), ((1, 1), (3, 3)), ((2, 4, 8),)])
+def test_tokens_of_another_layout_are_refused(layout: Layout) -> None:
+    model = build("vqgan/f16", **SMALL, quantizer="fsq", dim=3, quantizer_settings={"levels": [8, 5, 5]})
+    tokens = Tokens(torch.zeros(1, layout_size(layout), dtype=torch.long), layout, (200,))
+    with pytest.raises(UsageError, match="decodes grids"):
+        model.decode(tokens)
