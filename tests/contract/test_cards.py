@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -24,6 +26,9 @@ def test_card_is_complete(card: Card) -> None:
         assert card.entry
         assert card.presets
         assert card.tokens
+        assert card.parts
+        for part in card.parts:
+            assert find_spec(f"zellige.{part.replace('/', '.')}"), f"{card.name}: there is no part {part}"
 
 
 @pytest.mark.parametrize(("card", "preset"), PRESETS)

@@ -47,6 +47,7 @@ def as_dict(card: Card) -> dict[str, Any]:
         "presets": presets,
         "parameters": first["parameters"],
         "tokens": card.tokens,
+        "parts": [*card.parts],
         "weights": first["weights"],
         "licence": card.licence,
         "differs": [*card.differs],

@@ -30,6 +30,7 @@ def run(
         "paper": f"{card.paper}, {card.year}" if card.year else card.paper,
         "arXiv": f"https://arxiv.org/abs/{card.arxiv}" if card.arxiv else "",
         "tokens": card.tokens,
+        "parts": ", ".join(card.parts),
         "licence": card.licence,
     }
     for label, text in facts.items():

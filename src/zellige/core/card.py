@@ -57,6 +57,7 @@ class Card:
         paper: title of the paper; ``arxiv`` its id, ``year`` its year.
         status: ``available`` or ``planned``.
         tokens: what a token of it is, in a few words.
+        parts: modules of the library that it is composed of, ``quantize/vq``.
         licence: licence of the original code or of the idea's reference; ours is Apache-2.0.
         differs: what differs from the original, in one sentence a point.
         entry: ``module:Class`` of an available system.
@@ -71,6 +72,7 @@ class Card:
     year: int = 0
     status: str = "planned"
     tokens: str = ""
+    parts: tuple[str, ...] = ()
     licence: str = ""
     differs: tuple[str, ...] = ()
     entry: str = ""
@@ -90,8 +92,8 @@ class Card:
                 tokens=value["tokens"],
                 weights=Weights(**weights) if weights else None,
             )
-        differs = tuple(fields.pop("differs", ()))
-        return cls(name=name, presets=presets, differs=differs, **fields)
+        parts, differs = (tuple(fields.pop(key, ())) for key in ("parts", "differs"))
+        return cls(name=name, presets=presets, parts=parts, differs=differs, **fields)
 
     def preset(self, name: str | None = None) -> Preset:
         """The preset `name`, or the default one."""
