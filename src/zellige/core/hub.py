@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zellige.core.card import Weights
 from zellige.core.contract import Model
-from zellige.core.errors import DataError, MissingExtra, UsageError, ZelligeError, nearest, reason
+from zellige.core.errors import DataError, UsageError, ZelligeError, nearest, reason
 from zellige.core.files import replacing
 from zellige.core.registry import cards, resolve, system_class
 from zellige.core.tensors import check_state, read_metadata, read_tensors, write_tensors
@@ -115,11 +115,9 @@ def _download(repo: str, file: str) -> Path:
     The Hub's client would try for half a minute before it says that there is no network, so one short
     request comes first.
     """
-    try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-    except ImportError:
-        raise MissingExtra("huggingface-hub", "hub") from None
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
     what = f"cannot get {file} of hf:{repo}"
     try:
         with suppress(LocalEntryNotFoundError):
@@ -234,10 +232,8 @@ def push_to_hub(model: Model, repo: str, *, private: bool = False) -> str:
     """Create `repo` if needed and upload the saved model to it; returns its address."""
     import tempfile
 
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise MissingExtra("huggingface-hub", "hub") from None
+    from huggingface_hub import HfApi
+
     api = HfApi()
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)

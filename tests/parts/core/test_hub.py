@@ -193,3 +193,28 @@ def test_a_preset_without_weights_does_not_get_those_of_another(
     assert hub.bundled() == ["vqgan"]
     with pytest.raises(UsageError, match="no weights are published for 'vqgan/f8'"):
         hub.load("vqgan/f8")
+
+
+def test_push_uploads_what_save_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: dict[str, object] = {}
+
+    class Api:
+        def create_repo(self, repo: str, *, private: bool, exist_ok: bool) -> str:
+            uploaded["repo"] = (repo, private, exist_ok)
+            return f"hub/{repo}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: str) -> None:
+            uploaded["files"] = sorted(path.name for path in Path(folder_path).iterdir())
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert build("zellige-photo", **TINY).push_to_hub("me/mine", private=True) == "hub/me/mine"
+    assert uploaded == {"repo": ("me/mine", True, True), "files": ["README.md", hub.WEIGHTS]}
+
+
+def test_a_failed_push_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError("401 Client Error")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    with pytest.raises(ZelligeError, match="cannot upload to 'me/mine': 401"):
+        build("zellige-photo", **TINY).push_to_hub("me/mine")
