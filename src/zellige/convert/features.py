@@ -46,7 +46,12 @@ INCEPTION = WeightFile(
     licence="Apache-2.0",
     instead=OFFLINE,
 )
-I3D_KINETICS = WeightFile("I3D for Kinetics-400", ("i3d_pretrained_400.pt",), licence="Apache-2.0")
+I3D_KINETICS = WeightFile(
+    "I3D for Kinetics-400",
+    ("i3d_pretrained_400.pt",),
+    licence="Apache-2.0",
+    instead="efficientnet_lite0 on single frames, whose weights come with a package",
+)
 BACKBONES = {
     "alex": WeightFile(
         "AlexNet", ("alexnet-owt-7be5be79.pth",), sha256="7be5be79", licence="BSD-3-Clause", instead=OFFLINE
@@ -162,6 +167,18 @@ def _efficientnet(path: str | Path | None) -> ImageFeatures:
     return efficientnet_features(load_efficientnet_lite0(path))
 
 
+def _spatial(path: str | Path | None) -> ImageFeatures:
+    from zellige.metrics.features import spatial_features
+
+    return spatial_features(load_inception(path))
+
+
+def _i3d(path: str | Path | None) -> ImageFeatures:
+    from zellige.metrics.video import i3d_features
+
+    return i3d_features(load_i3d(path))
+
+
 def _inception(resize: str) -> Callable[[str | Path | None], ImageFeatures]:
     def build(path: str | Path | None) -> ImageFeatures:
         from zellige.metrics.features import inception_features
@@ -176,8 +193,10 @@ FEATURES: dict[str, Callable[[str | Path | None], ImageFeatures]] = {
     "inception": _inception("torch-fidelity"),
     "inception-pytorch-fid": _inception("pytorch-fid"),
     "inception-clean-fid": _inception("clean-fid"),
+    "inception-spatial": _spatial,
+    "i3d": _i3d,
 }
-"""By name; those of Inception differ in how images are resized."""
+"""By name: FD-efficientnet_lite0, three FIDs that differ in how images are resized, sFID, FVD."""
 
 
 def _pyramid(net: str) -> Pyramid:

@@ -13,6 +13,7 @@ import numpy as np
 
 from zellige.core.errors import UsageError
 from zellige.metrics.interpolate import akima, pchip
+from zellige.metrics.protocol import Measurement, Protocol
 
 Interpolation = Literal["cubic", "pchip", "akima"]
 _INTERPOLATORS = {"pchip": pchip, "akima": akima}
@@ -52,6 +53,26 @@ def bd_quality(anchor: RateCurve, test: RateCurve, interpolation: Interpolation 
     """Mean difference of the quality at equal rate (BD-PSNR for PSNR), in its unit: positive is better."""
     (anchor_rate, anchor_quality), (test_rate, test_quality) = anchor.arrays(), test.arrays()
     return _mean_gap(anchor_rate, anchor_quality, test_rate, test_quality, interpolation, "rate")
+
+
+def measure_gap(
+    anchor: RateCurve,
+    test: RateCurve,
+    *,
+    names: tuple[str, str],
+    quality: str = "PSNR",
+    unit: str = "dB",
+    interpolation: Interpolation = "akima",
+) -> tuple[Measurement, Measurement]:
+    """BD-rate in percent and BD-PSNR (or of another `quality`, in its `unit`) of `names`: anchor, then test."""
+    variant, samples = f"{names[1]} against {names[0]}", len(test.rate)
+    definition = f"{interpolation} interpolation of quality over log rate, mean over the common range"
+    rate = Protocol("BD-rate", variant, f"{definition} of {quality}", unit="%", samples=samples)
+    gain = Protocol(f"BD-{quality}", variant, f"{definition} of rates", unit=unit, samples=samples)
+    return (
+        Measurement(bd_rate(anchor, test, interpolation), rate),
+        Measurement(bd_quality(anchor, test, interpolation), gain),
+    )
 
 
 def _mean_gap(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.errors import UsageError
+from zellige.metrics.protocol import Measurement, Protocol
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 Estimator = Literal["biased", "unbiased", "u-statistic"]
@@ -96,3 +97,17 @@ def cmmd(first: Tensor, second: Tensor, sigma: float = 10.0) -> float:
     The published numbers embed by CLIP ViT-L/14-336. The embeddings must have unit norm already.
     """
     return 1000 * squared_mmd(first, second, lambda x, y: gaussian_kernel(x, y, sigma), "biased")
+
+
+def measure_cmmd(first: Tensor, second: Tensor, *, network: str, fingerprint: str = "") -> Measurement:
+    """`cmmd` with its record. Args: the embedding `network`, and what identifies its weights."""
+    protocol = Protocol(
+        "CMMD",
+        "",
+        "1000 · biased MMD², Gaussian kernel, σ 10, unit-norm embeddings",
+        samples=len(second),
+        network=network,
+        network_hash=fingerprint,
+        conditions="" if len(first) == len(second) else f"{len(first)} references",
+    )
+    return Measurement(cmmd(first, second), protocol)

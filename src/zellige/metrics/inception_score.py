@@ -6,12 +6,15 @@ Legend: N images, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zellige.core.errors import UsageError
+from zellige.core.errors import UsageError, ZelligeError
+from zellige.metrics.base import Metric
+from zellige.metrics.protocol import Measurement, Protocol
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class ScoreBlocks:
             return list(values[: n // self.count * self.count].split(n // self.count))
         return list(values.split(self.size or n))
 
+    def describe(self) -> str:
+        """In a few words, for protocols."""
+        order = "in order" if self.seed is None else f"shuffled by RandomState({self.seed})"
+        blocks = f"{self.count} equal blocks" if self.count else f"blocks of {self.size}" if self.size else "one block"
+        return "one block" if self.count == 1 else f"{blocks}, {order}"
+
 
 ADM = ScoreBlocks(size=5000)
 TORCH_FIDELITY = ScoreBlocks(count=10, seed=2020)
@@ -57,6 +66,41 @@ def inception_score(logits: Tensor, blocks: ScoreBlocks = ADM) -> tuple[float, f
         raise UsageError(f"the Inception Score takes logits (N, C) of at least one image; got {tuple(logits.shape)}")
     scores = torch.stack([_score(block) for block in blocks.split(logits.double())])
     return scores.mean().item(), scores.std(correction=0).item()
+
+
+class InceptionScore(Metric):
+    """Inception Score of a stream of logits, which are kept: 8·C bytes an image.
+
+    Args:
+        blocks: how they are split; part of the protocol.
+        network: the classifier; its `fingerprint`.
+    """
+
+    def __init__(self, blocks: ScoreBlocks = ADM, *, network: str = "", fingerprint: str = "") -> None:
+        self.blocks, self.network, self.fingerprint = blocks, network, fingerprint
+        self._logits: list[Tensor] = []
+
+    def update(self, logits: Tensor) -> None:
+        """Add logits (N, C) of generated images."""
+        self._logits.append(logits.detach().to("cpu", torch.float64))
+
+    def merge(self, other: Self) -> None:
+        self._logits.extend(other._logits)
+
+    def compute(self) -> tuple[Measurement, ...]:
+        if not self._logits:
+            raise ZelligeError("no logits were added, so there is no Inception Score to report")
+        logits = torch.cat(self._logits)
+        mean, spread = inception_score(logits, self.blocks)
+        protocol = Protocol(
+            "Inception Score",
+            self.blocks.describe(),
+            "exp(mean KL(p(y|x) ‖ p(y))), mean over blocks",
+            samples=len(logits),
+            network=self.network,
+            network_hash=self.fingerprint,
+        )
+        return (Measurement(mean, protocol, spread),)
 
 
 def _score(logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Legend: B images, C channels, H W pixels, S scales.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -58,12 +59,13 @@ class MSSSIM(PerImageMetric):
 
     def __init__(self, rounding: Rounding = "uint8", convention: str = "") -> None:
         super().__init__(rounding)
-        self.name, self.convention = convention, ssim_convention(convention)
+        self.name, self.convention = convention, replace(ssim_convention(convention), shrink=False)
 
     @property
     def smallest(self) -> int:
-        """Least side of an image in pixels: 161 for a window of 11."""
-        return (self.convention.size - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
+        """Least side of an image in pixels: 161 for a window of 11; 176 where odd sides lose a row."""
+        scale = 2 ** (len(SCALE_WEIGHTS) - 1)
+        return self.convention.size * scale - (0 if self.convention.halving == "floor" else scale - 1)
 
     def per_image(self, reference: Tensor, output: Tensor) -> Tensor:
         if min(reference.shape[-2:]) < self.smallest:

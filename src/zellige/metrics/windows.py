@@ -26,7 +26,7 @@ class SSIMConvention:
         border: ``valid`` uses positions where the window fits, ``reflect`` all, with mirrored borders.
         sample_covariance: divide by K² − 1 instead of K².
         data_range: R in C₁ = (.01 R)², C₂ = (.03 R)²; None infers it from the images at hand.
-        shrink: average-pool images whose short side is above 256 by round(short side / 256) first.
+        shrink: SSIM average-pools images by round(short side / 256) first, where that is above 1.
         halving: how MS-SSIM halves odd sides: ``zeros`` or ``replicate`` pads them, ``floor`` drops the rest.
         joint_channels: MS-SSIM multiplies scales after, not before, averaging over channels.
     """

@@ -58,7 +58,7 @@ def inception(case: Case) -> None:
 
 @handler(lambda meta: "I3D" in meta.get("what", ""))
 def i3d(case: Case) -> None:
-    clip = fvd_clip(case.read("video"))
+    clip = fvd_clip(case.read("video").permute(0, 4, 1, 2, 3).float() / 127.5 - 1)
     case.check("preprocessed_slice", clip)
     case.check("logits", fill(I3D(), case)(clip))
     network = fill(I3D(), case, float(case.read("gain")))

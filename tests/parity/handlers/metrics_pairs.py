@@ -49,9 +49,9 @@ def image_pairs(case: Case) -> None:
             return chosen.compute()[0].value
         return metric(kind, official).per_image(reference, outputs[image]).item()
 
-    # Computed in float32 there, where E[x²] − E[x]² loses its last digits.
-    loose = ("wang", "piq", "float01", "torchmetrics")
-    check_named(case, compute, lambda name: 2e-5 if any(word in name for word in loose) else 1e-6)
+    # All but these were computed in float32, where E[x²] − E[x]² loses its last digits.
+    exact = ("uint8", "mean_of_per_image")
+    check_named(case, compute, lambda name: 1e-9 if any(word in name for word in exact) else 2e-5)
 
 
 def _pixels(case: Case, name: str) -> Tensor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
 from zellige.core.errors import UsageError
-from zellige.metrics.bjontegaard import RateCurve, bd_quality, bd_rate
+from zellige.metrics.bjontegaard import RateCurve, bd_quality, bd_rate, measure_gap
 from zellige.metrics.interpolate import akima, pchip
 from zellige.metrics.masks import MaskIoU
 
@@ -49,6 +49,15 @@ def test_curves_without_an_answer_are_refused() -> None:
     for rate, quality in (([0.0, 1.0], [20, 30]), ([1.0], [20]), ([1.0, 2.0], [20, np.inf]), ([1.0, 2.0], [20])):
         with pytest.raises(UsageError, match="curve needs"):
             bd_rate(curve, RateCurve(rate, quality))
+
+
+def test_gaps_have_records() -> None:
+    jpeg = RateCurve([0.1, 0.2, 0.4, 0.8], [25, 28, 31, 35])
+    ours = RateCurve([0.05, 0.1, 0.2, 0.4], [25, 28, 31, 35])
+    rate, gain = measure_gap(jpeg, ours, names=("JPEG", "ours"), interpolation="pchip")
+    assert (rate.value, rate.protocol.unit) == (pytest.approx(-50), "%")
+    assert (gain.protocol.key, gain.protocol.unit) == ("bd_psnr/ours_against_jpeg", "dB")
+    assert "pchip" in gain.protocol.definition
 
 
 def masks() -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,12 +15,21 @@ from zellige.core.errors import UsageError, ZelligeError
 from zellige.metrics import column
 from zellige.metrics.discrepancy import KIDSubsets
 from zellige.metrics.distribution import FeatureDistances
-from zellige.metrics.features import ImageFeatures, efficientnet_features, fingerprint, inception_features
+from zellige.metrics.features import (
+    INCEPTION_INPUTS,
+    ImageFeatures,
+    efficientnet_features,
+    fingerprint,
+    inception_features,
+    spatial_features,
+)
 from zellige.metrics.frechet import FeatureStatistics, frechet_distance
 from zellige.metrics.neighbours import TORCH_FIDELITY
 from zellige.metrics.resize import pil_bicubic, tf1_bilinear
-from zellige.metrics.video import fvd_clip
+from zellige.metrics.video import fvd_clip, i3d_features
 from zellige.nn.features.efficientnet import EfficientNetLite0
+from zellige.nn.features.i3d import I3D
+from zellige.nn.features.inception import FIDInception
 
 
 def patches(seed: int = 0) -> ImageFeatures:
@@ -110,12 +119,37 @@ def test_pil_bicubic_is_pillows_up_to_its_rounding() -> None:
 
 
 def test_clips_are_scaled_by_the_short_side_and_cropped() -> None:
-    video = torch.zeros(1, 3, 20, 40, 3, dtype=torch.uint8)
-    video[:, 1, :, 10:30] = 255  # the middle of the second frame
+    video = -torch.ones(1, 3, 3, 20, 40)
+    video[:, :, 1, :, 10:30] = 1  # the middle of the second frame
     clip = fvd_clip(video, 16)
     assert clip.shape == (1, 3, 3, 16, 16)
     assert clip[:, :, 0].eq(-1).all()
     assert clip[:, :, 1, :, 2:-2].eq(1).all()
+
+
+def test_a_video_distance_is_a_frechet_distance_of_clips() -> None:
+    torch.manual_seed(0)
+    features = i3d_features(I3D(7))
+    metric = FeatureDistances(features)
+    clips = torch.rand(2, 3, 9, 20, 24) * 2 - 1
+    metric.update(clips, clips)
+    (m,) = metric.compute()
+    assert (m.protocol.metric, m.protocol.samples, features.dim) == ("FVD", 2, 7)
+    assert m.value == pytest.approx(0, abs=1e-9)
+
+
+def test_inceptions_two_distances() -> None:
+    torch.manual_seed(0)
+    network = FIDInception()
+    x = images(1, 0)
+    for features, name, dim in ((inception_features, "FID", 2048), (spatial_features, "sFID", 2023)):
+        found = features(network)
+        assert (found.distance, found.variant, found.dim) == (name, "torch-fidelity", dim)
+        assert found(x).shape == (1, dim)
+    for resize in INCEPTION_INPUTS:
+        prepared = inception_features(network, resize).prepare(torch.ones_like(x))
+        assert prepared.shape == (1, 3, 299, 299)
+        assert torch.allclose(prepared, torch.ones(()), atol=1 / 127)
 
 
 def test_unknown_input_path_suggests_the_nearest() -> None:

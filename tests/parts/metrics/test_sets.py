@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from zellige.core.errors import UsageError
+from zellige.core.errors import UsageError, ZelligeError
 from zellige.metrics import neighbours
-from zellige.metrics.discrepancy import KIDSubsets, cmmd, kernel_distance, squared_mmd
-from zellige.metrics.inception_score import ADM, ONE_BLOCK, TORCH_FIDELITY, ScoreBlocks, inception_score
+from zellige.metrics.discrepancy import KIDSubsets, cmmd, kernel_distance, measure_cmmd, squared_mmd
+from zellige.metrics.inception_score import ADM, ONE_BLOCK, TORCH_FIDELITY, InceptionScore, ScoreBlocks, inception_score
 from zellige.metrics.neighbours import Manifold, ManifoldConvention, precision_recall
 
 
@@ -105,3 +105,24 @@ def test_half_precision_falls_back_where_it_overflows() -> None:
 def test_too_few_points_for_neighbours() -> None:
     with pytest.raises(UsageError, match="more than 3 points"):
         Manifold.of(torch.ones(3, 2))
+
+
+def test_inception_score_as_a_metric() -> None:
+    logits = draw(40, 10, 0)
+    whole, first, second = InceptionScore(ONE_BLOCK), InceptionScore(ONE_BLOCK), InceptionScore(ONE_BLOCK)
+    whole.update(logits)
+    first.update(logits[:15])
+    second.update(logits[15:])
+    first.merge(second)
+    assert first.compute() == whole.compute()
+    assert whole.compute()[0].protocol.samples == 40
+    assert len({blocks.describe() for blocks in (ADM, TORCH_FIDELITY, ONE_BLOCK)}) == 3
+    with pytest.raises(ZelligeError, match="no logits"):
+        InceptionScore().compute()
+
+
+def test_cmmd_has_a_record() -> None:
+    x, y = draw(20, 8, 0), draw(12, 8, 1)
+    m = measure_cmmd(x, y, network="CLIP")
+    assert m.value == cmmd(x, y)
+    assert (m.protocol.samples, m.protocol.conditions) == (12, "20 references")

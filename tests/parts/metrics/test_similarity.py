@@ -67,7 +67,11 @@ def test_ms_ssim_is_one_for_equal_images_and_falls_with_the_damage(pair) -> None
 
 def test_ms_ssim_needs_161_pixels() -> None:
     x = torch.rand(1, 3, 161, 170) * 2 - 1
-    assert MSSSIM().smallest == 161
+    assert (MSSSIM().smallest, MSSSIM("float", "torchmetrics").smallest) == (161, 176)
+    for name in SSIM_CONVENTIONS:
+        side = MSSSIM("float", name).smallest
+        y = torch.rand(1, 3, side, side + 1) * 2 - 1
+        assert MSSSIM("float", name).per_image(y, -y).isfinite().all()
     assert MSSSIM().per_image(x, x).isfinite().all()
     assert math.isnan(MSSSIM().per_image(x[..., :160, :], x[..., :160, :]).item())
 
