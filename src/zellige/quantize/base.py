@@ -54,6 +54,11 @@ class Quantizer(nn.Module):
     def forward(self, z: Tensor) -> Quantized:
         """Quantize with the training path: straight-through gradient, losses, statistics."""
 
+    def quantize(self, z: Tensor) -> Quantized:
+        """What calling the module gives, by the name of what it does."""
+        quantized: Quantized = self(z)
+        return quantized
+
     @abstractmethod
     def encode(self, z: Tensor) -> Tensor:
         """Ids of latents, nothing else computed: int64 (B, N) or (B, N, G)."""

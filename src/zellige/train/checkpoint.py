@@ -48,6 +48,7 @@ def load_checkpoint(
     tensors = read_tensors(path)
     try:
         header = dict(json.loads(read_metadata(path)[HEADER]))
+        header["step"], header["data"] = int(header["step"]), dict(header["data"])
     except (KeyError, ValueError, TypeError):
         raise DataError(f"'{path}' is no checkpoint of a training run") from None
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
@@ -62,6 +63,8 @@ def load_checkpoint(
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in groups["optimizer"].items():
         index, _, name = key.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters):
+            raise DataError(f"'{path}' holds the state of another optimizer")
         parameter = parameters[int(index)]
         if value.shape == parameter.shape:  # the fused kernel walks memory: strides must be those of the parameter
             value = torch.empty_like(parameter).copy_(value)

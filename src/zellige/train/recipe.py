@@ -19,7 +19,7 @@ from zellige.core.errors import UsageError, nearest
 class Part(BaseModel):
     """A group of settings; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Part):

@@ -84,7 +84,7 @@ class TokenizerRun:
         if resume:
             average, header = load_checkpoint(output, self.tokenizer, optimizer)
             self.average = {k: v.to(self.accelerator.device) for k, v in average.items()}
-            self.step = int(header["step"])
+            self.step = header["step"]
             self.stream.load_state_dict(header["data"])
         self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, optimizer)
         output.mkdir(parents=True, exist_ok=True)

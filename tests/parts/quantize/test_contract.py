@@ -151,7 +151,7 @@ def test_state_survives_a_round_trip(case: str) -> None:
 
 
 def test_statistics_describe_the_batch(quantizer: Quantizer, z: torch.Tensor) -> None:
-    stats = quantizer(z).stats
+    stats = quantizer.quantize(z).stats
     assert set(stats) == {"usage", "perplexity", "entropy"}
     assert not any(value.requires_grad for value in stats.values())
     assert 0 < stats["usage"] <= 1

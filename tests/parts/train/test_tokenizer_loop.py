@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from zellige.core.errors import UsageError, ZelligeError
+from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.hub import load
+from zellige.core.tensors import read_tensors, write_tensors
 from zellige.train import tokenizer as loop
-from zellige.train.checkpoint import CHECKPOINT
+from zellige.train.checkpoint import CHECKPOINT, HEADER
 from zellige.train.optim import learning_rate
 from zellige.train.recipe import Recipe, load_recipe
 
@@ -90,6 +91,25 @@ def test_a_checkpoint_of_another_model_is_refused(whole: Path, tmp_path: Path) -
     (tmp_path / CHECKPOINT).write_bytes((whole / CHECKPOINT).read_bytes())
     with pytest.raises(ZelligeError, match="holds another architecture"):
         loop.train_tokenizer(recipe("config.channels=8"), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "header", "message"),
+    [
+        ({}, None, "no checkpoint of a training run"),
+        ({}, [1], "no checkpoint of a training run"),
+        ({}, {"step": "x", "data": {}}, "no checkpoint of a training run"),
+        ({"optimizer.9999.step": torch.zeros(())}, {"step": 1, "data": {}}, "state of another optimizer"),
+        ({"optimizer.-1.step": torch.zeros(())}, {"step": 1, "data": {}}, "state of another optimizer"),
+    ],
+)
+def test_what_a_checkpoint_claims_is_not_trusted(
+    whole: Path, tmp_path: Path, tensors: dict[str, torch.Tensor], header: object, message: str
+) -> None:
+    found = read_tensors(whole / CHECKPOINT) | tensors
+    write_tensors(tmp_path / CHECKPOINT, found, {} if header is None else {HEADER: json.dumps(header)})
+    with pytest.raises(DataError, match=message):
+        loop.train_tokenizer(recipe("steps=12"), tmp_path, resume=True)
 
 
 def test_a_loss_that_stays_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
