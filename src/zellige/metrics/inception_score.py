@@ -6,6 +6,7 @@ Legend: N images, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -22,7 +23,7 @@ class ScoreBlocks:
     """How samples are split into blocks whose scores are averaged; the score depends on it.
 
     Attributes:
-        count: number of equal blocks, what remains is left out; 0 if `size` says it.
+        count: number of blocks, equal up to one sample; 0 if `size` says it.
         size: samples a block, the last one may be shorter; 0 if `count` says it.
         seed: of the shuffle before splitting (NumPy's legacy generator); None keeps the order.
     """
@@ -40,13 +41,14 @@ class ScoreBlocks:
         if self.count:
             if n < self.count:
                 raise UsageError(f"{n} images cannot be split into {self.count} blocks for the Inception Score")
-            return list(values[: n // self.count * self.count].split(n // self.count))
+            bounds = [i * n // self.count for i in range(self.count + 1)]
+            return [values[start:end] for start, end in pairwise(bounds)]
         return list(values.split(self.size or n))
 
     def describe(self) -> str:
         """In a few words, for protocols."""
         order = "in order" if self.seed is None else f"shuffled by RandomState({self.seed})"
-        blocks = f"{self.count} equal blocks" if self.count else f"blocks of {self.size}" if self.size else "one block"
+        blocks = f"{self.count} blocks" if self.count else f"blocks of {self.size}" if self.size else "one block"
         return "one block" if self.count == 1 else f"{blocks}, {order}"
 
 

@@ -27,7 +27,7 @@ def bjontegaard(case: Case) -> None:
 
 @handler(lambda meta: "cIoU" in meta.get("what", ""))
 def masks(case: Case) -> None:
-    metric = MaskIoU()
+    metric = MaskIoU(classes=len(case.arrays["ciou"]))
     values = metric.update(case.read("pred"), case.read("target"))
     found = [m.value for m in metric.compute()]
     check_array(case, "per_image", values, rtol=1e-6)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.parity.case import Case
 from tests.parity.draw import official_state
+from tests.parity.inputs import setting
 from tests.parity.named import check_named
 from tests.parity.runner import handler
 from zellige.convert.features import load_efficientnet_lite0, lpips_from
@@ -33,8 +34,9 @@ def fill(network: nn.Module, case: Case, gain: float = 1.0) -> Any:
 @handler(lambda meta: "TF1 bilinear resize" in meta.get("what", ""))
 def resizes(case: Case) -> None:
     image = case.read("image").permute(0, 3, 1, 2).float()
+    size = int(re.search(r"resize to (\d+)x", case.meta["what"])[1])
     for name, resize in (("tf1", tf1_bilinear), ("torch_bilinear", half_pixel_bilinear), ("clean", pil_bicubic)):
-        case.check(name, resize(image, 299).permute(0, 2, 3, 1))
+        case.check(name, resize(image, size).permute(0, 2, 3, 1))
 
 
 @handler(lambda meta: "InceptionV3-FID" in meta.get("what", ""))
@@ -60,8 +62,9 @@ def inception(case: Case) -> None:
 def i3d(case: Case) -> None:
     clip = fvd_clip(case.read("video").permute(0, 4, 1, 2, 3).float() / 127.5 - 1)
     case.check("preprocessed_slice", clip)
-    case.check("logits", fill(I3D(), case)(clip))
-    network = fill(I3D(), case, float(case.read("gain")))
+    classes = case.meta["keys"]["logits.conv3d.weight"][0]
+    case.check("logits", fill(I3D(classes), case)(clip))
+    network = fill(I3D(classes), case, float(case.read("gain")))
     case.check("logits_gain", network(clip))
     case.check("logits_gain_reversed_time", network(clip.flip(2)))
 
@@ -119,7 +122,9 @@ def vqgan_evaluator(case: Case) -> None:
     for side, x in sides.items():
         statistics[side].update(x @ weights)
     ids = case.read("indices").flatten(1)
-    codes = 2 ** int(ids.max()).bit_length()
+    codes = (
+        setting(case.meta["config"], "num_codebook_entries", "codebook_size", "K") or 2 ** int(ids.max()).bit_length()
+    )
     usage = CodebookUsage((codes,))
     usage.update(Tokens(ids, ((1, ids.shape[1]),), (codes,)))
     share, entropy, perplexity = (m.value for m in usage.compute())

@@ -62,7 +62,8 @@ def kid(case: Case) -> None:
 @handler(lambda meta: meta.get("what", "").startswith("CMMD"))
 def clip_mmd(case: Case) -> None:
     reference, generated = case.read("ref"), case.read("gen")
-    value = cmmd(reference, generated)
+    sigma = re.search(r"sigma=([\d.]+)", case.meta["what"])
+    value = cmmd(reference, generated, float(sigma[1].rstrip(".")) if sigma else 10.0)
     for name, rtol in (("cmmd_float64", 1e-9), ("cmmd_float32", 2e-3)):  # float32 cancels in 1 − k
         case.seen.add(name)
         check_number(case, name, value, float(case.arrays[name]), rtol=rtol)
@@ -88,13 +89,14 @@ def score(case: Case) -> None:
 @handler(lambda meta: "improved precision/recall" in meta.get("what", ""))
 def manifolds(case: Case) -> None:
     real, fake = case.read("real"), case.read("fake")
+    default = re.search(r"k=(\d+)", case.meta["official"])
 
     @cache
     def scores(convention: ManifoldConvention):
         return precision_recall(real, fake, convention)
 
     def compute(name: str) -> float:
-        k = re.search(r"_k(\d+)", name)
+        k = re.search(r"_k(\d+)", name) or default
         strict = name.startswith("prdc")
         found = scores(ManifoldConvention(int(k[1]) if k else 3, strict=strict))
         last = name.rsplit("_", 1)[1]
