@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zellige.core.errors import DataError, UsageError, reason
+from zellige.core.files import reading
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -30,15 +31,10 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """A Parquet file by name, its footer no larger than a token set can need."""
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise UsageError(f"{path} is a folder, not a file" if path.is_dir() else f"{path} does not exist")
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-            file.seek(max(0, path.stat().st_size - 8))
-            tail = file.read(8)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    with reading(path), path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(0, path.stat().st_size - 8))
+        tail = file.read(8)
     if head != b"PAR1":
         raise UsageError(f"{path} is no Parquet file")
     if tail[-4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > _MAX_FOOTER:

@@ -7,19 +7,14 @@ from pathlib import Path
 from zellige.codec.entropy import Tables
 from zellige.codec.tokenset import TokenSet
 from zellige.codec.zel import MAGIC, EncodedImage, read_zel
-from zellige.core.errors import DataError, UsageError, reason
+from zellige.core.errors import UsageError
+from zellige.core.files import reading
 
 
 def file_kind(path: str | Path) -> str:
     """``zel`` or ``parquet``, by the first bytes; `UsageError` for anything else, `DataError` if it cannot be read."""
-    file = Path(path)
-    if not file.is_file():
-        raise UsageError(f"{path} is a folder, not a token file" if file.is_dir() else f"{path} does not exist")
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    with reading(Path(path)), open(path, "rb") as file:
+        magic = file.read(4)
     kinds = {MAGIC: "zel", b"PAR1": "parquet"}
     if magic not in kinds:
         raise UsageError(f"{path} holds no tokens: expected a .zel image or a .parquet token set")

@@ -32,21 +32,29 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def read_file(path: Path, limit: int) -> bytes:
-    """All bytes of a file.
+@contextmanager
+def reading(path: Path, name: str | None = None) -> Iterator[None]:
+    """Says what goes wrong while the block opens and reads the file at `path`, which errors may call `name`.
 
     Raises:
-        UsageError: it is missing or a folder.
-        DataError: it cannot be read, or has more than `limit` bytes.
+        UsageError: it is missing, a folder or a pipe.
+        DataError: it cannot be read.
     """
+    name = str(path) if name is None else name
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{name} is a folder, not a file" if path.is_dir() else f"{name} is no regular file")
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{name} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {reason(error)}") from error
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """All bytes of a file, errors as of `reading`; `DataError` too if it has more than `limit` bytes."""
+    with reading(path):
         size = path.stat().st_size
         if size > limit:
             raise DataError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file can have")
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{path} does not exist") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"{path} is a folder, not a file") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from zellige.core.errors import DataError, UsageError, ZelligeError, reason
-from zellige.core.files import replacing
+from zellige.core.files import reading, replacing
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jfif", ".mpo"),
@@ -173,14 +173,8 @@ def _name_of(source: ImageFile, name: str | None) -> str:
 def _open(source: ImageFile, name: str) -> Image.Image:
     """The image with its header read."""
     if isinstance(source, (str, Path)):
-        try:
+        with reading(Path(source), name):
             file: BinaryIO = open(source, "rb")  # noqa: SIM115  # the image closes it
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(f"{name} does not exist") from error
-        except IsADirectoryError as error:
-            raise UsageError(f"{name} is a folder, not an image") from error
-        except OSError as error:
-            raise DataError(f"{name} cannot be read: {reason(error)}") from error
     else:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zellige.core.errors import DataError, UsageError, ZelligeError, reason
+from zellige.core.errors import DataError, ZelligeError
+from zellige.core.files import reading
 from zellige.core.images import LoadedImage, read_image
 from zellige.data.parallel import default_workers, ordered_map
 
@@ -149,14 +150,9 @@ def _try_decode(entry: Entry) -> tuple[Entry, LoadedImage | ZelligeError]:
 
 def _read_span(span: Span) -> bytes:
     """The bytes of an archive's member. What the archive says of its size is checked first."""
-    try:
-        with open(span.path, "rb") as file:
-            whole = os.fstat(file.fileno()).st_size
-            if span.size > MAX_ENTRY_BYTES or span.offset + span.size > whole:
-                raise DataError(f"{span.path} is truncated or damaged")
-            file.seek(span.offset)
-            return file.read(span.size)
-    except FileNotFoundError as error:
-        raise UsageError(f"{span.path} does not exist any more") from error
-    except OSError as error:
-        raise DataError(f"{span.path} cannot be read: {reason(error)}") from error
+    with reading(span.path), open(span.path, "rb") as file:
+        whole = os.fstat(file.fileno()).st_size
+        if span.size > MAX_ENTRY_BYTES or span.offset + span.size > whole:
+            raise DataError(f"{span.path} is truncated or damaged")
+        file.seek(span.offset)
+        return file.read(span.size)
