@@ -42,7 +42,11 @@ def card_text(card: Card) -> str:
     """What a card knows, as a list and a table of presets."""
     facts = [f"Paper: *{card.paper}*" + (f", {card.year}, {_paper(card)}." if card.arxiv else f", {card.year}.")]
     parts = ", ".join(f"`{part}`" for part in card.parts)
-    facts += [f"Tokens: {card.tokens}.", *([f"Parts: {parts}."] if parts else []), f"Licence of the origin: {card.licence}."]
+    facts += [
+        f"Tokens: {card.tokens}.",
+        *([f"Parts: {parts}."] if parts else []),
+        f"Licence of the origin: {card.licence}.",
+    ]
     facts += [f"Differs: {point}." for point in card.differs]
     if card.entry:
         module, _, name = card.entry.partition(":")
