@@ -172,11 +172,6 @@ class TokenSet:
             "bytes": self.path.stat().st_size,
         }
 
-    def verify(self) -> None:
-        """Read and check every row; `DataError` names the file if one is damaged."""
-        for _ in self.records():
-            pass
-
     @cached_property
     def _direct(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Rows of ids straight from the mapped file: a view (bytes, row bytes) and each group's first byte.
