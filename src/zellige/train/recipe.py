@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zellige.core.errors import UsageError, nearest
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Part(BaseModel):
@@ -36,8 +39,14 @@ class Data(Part):
     train: list[str] = Field(min_length=1)
     crop: int = Field(128, ge=8)
     crops_per_image: int = Field(1, ge=1)
-    scale: tuple[float, float] = (0.5, 1.0)
+    scale: tuple[Share, Share] = (0.5, 1.0)
     min_side: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale starts with the smaller share")
+        return self
 
 
 class Loss(Part):
@@ -51,7 +60,7 @@ class Optimizer(Part):
     """AdamW with linear warm-up and cosine decay to `final` × `lr`."""
 
     lr: float = Field(3e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(100, ge=0)
     final: float = Field(0.05, ge=0, le=1)
@@ -77,8 +86,8 @@ class Recipe(Part):
     batch_size: int = Field(16, ge=1)
     steps: int = Field(1000, ge=1)
     precision: Literal["bf16", "fp32"] = "bf16"
-    ema: float = Field(0.999, ge=0, lt=1)
-    seed: int = 0
+    ema: Decay = 0.999
+    seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     checkpoint_every: int = Field(500, ge=1)
 
@@ -92,7 +101,10 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise UsageError(f"no recipe at '{name}'")
-        text = path.read_text("utf-8")
+        try:
+            text = path.read_text("utf-8")
+        except ValueError:
+            raise UsageError(f"recipe '{name}' is no text in UTF-8") from None
     else:
         known = bundled_recipes()
         if name not in known:

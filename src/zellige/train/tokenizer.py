@@ -67,6 +67,7 @@ class TokenizerRun:
         torch.manual_seed(recipe.seed)
         tokenizer = build(recipe.tokenizer, **recipe.config)
         assert isinstance(tokenizer, Tokenizer)
+        _check_crop(recipe.data.crop, tokenizer)
         self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(self.tokenizer.parameters(), recipe.optimizer)
         self.average = {k: v.detach().clone() for k, v in self.tokenizer.state_dict().items()}
@@ -149,3 +150,13 @@ class TokenizerRun:
         if self.accelerator.is_main_process:
             header = {"step": self.step, "tokenizer": self.tokenizer.name, "data": self.stream.state_dict()}
             save_checkpoint(self.output, self.tokenizer, self.average, self.optimizer, header)
+
+
+def _check_crop(crop: int, tokenizer: Tokenizer) -> None:
+    """`UsageError` unless a crop is a whole number of tokens, and the one size where the tokenizer has one."""
+    if tokenizer.image_size not in (None, crop):
+        raise UsageError(f"{tokenizer.name} takes images of {tokenizer.image_size} pixels; set data.crop to that")
+    if crop % tokenizer.stride:
+        raise UsageError(
+            f"data.crop {crop} is no multiple of {tokenizer.stride}, the pixels a token of {tokenizer.name} spans"
+        )

@@ -32,12 +32,24 @@ def test_overrides_reach_nested_keys() -> None:
         ("steps.more=1", "reaches into 'steps'"),
         ("steps", "no override"),
         ("steps=[", "no YAML"),
+        ("seed=-1", "'seed': input should be greater than or equal to 0"),
+        ("data.scale=[0, 1]", "'data.scale.0': input should be greater than 0"),
+        ("data.scale=[0.5, 2]", "'data.scale.1': input should be less than or equal to 1"),
+        ("data.scale=[1, 0.5]", "'data': .*scale starts with the smaller share"),
+        ("optimizer.betas=[2, 3]", "'optimizer.betas.0': input should be less than 1"),
     ],
 )
 def test_mistakes_name_the_key(override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_recipe("zellige-photo/tiny", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(UsageError, match="is no text"):
+        load_recipe(str(path))
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "just words"])

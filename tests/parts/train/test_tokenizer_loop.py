@@ -125,3 +125,9 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert max(rates) == rates[10] == 1.0
     assert rates[99] == pytest.approx(0.1, abs=1e-3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_crop_that_is_no_whole_number_of_tokens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\.crop 33 is no multiple of 8"):
+        loop.train_tokenizer(recipe("data.crop=33"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
