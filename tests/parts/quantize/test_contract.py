@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.parts.quantize.conftest import DISCRETE, build, draw
 from zellige.core.errors import UsageError
 from zellige.core.tokens import Tokens
-from zellige.quantize import FiniteScalarQuantizer, Quantizer
+from zellige.quantize import QUANTIZERS, FiniteScalarQuantizer, Quantizer
 
 SINGLE = [case for case in DISCRETE if not case.startswith(("product", "residual", "multiscale"))]
 """Those with one codebook at one place; the neighbours of the others are those of their parts."""
@@ -148,6 +148,10 @@ def test_state_survives_a_round_trip(case: str) -> None:
     other.load_state_dict(trained.state_dict())
     assert torch.equal(other.eval().encode(z), trained.eval().encode(z))
     assert torch.equal(other.lookup(other.encode(z)), trained.lookup(trained.encode(z)))
+
+
+def test_every_quantizer_has_a_case() -> None:
+    assert {name for name, _, _ in DISCRETE.values()} | {"gaussian"} == set(QUANTIZERS)
 
 
 def test_statistics_describe_the_batch(quantizer: Quantizer, z: torch.Tensor) -> None:
