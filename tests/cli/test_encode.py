@@ -208,3 +208,11 @@ def test_file_names_are_unique_and_stay_in_their_folder(keys: list[str]) -> None
         assert ".." not in path.parts
         assert path.suffix == ".png"
         assert "\0" not in str(path)
+
+
+def test_long_names_in_any_script_fit_the_file_system(tmp_path: Path) -> None:
+    names = FileNames(tmp_path, ".png")
+    paths = [names.path(f"{'図' * 100}{number}.png") for number in range(2)]
+    assert len(set(paths)) == 2
+    for path in paths:
+        path.touch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-LONGEST = 200  # characters of one part of a path, below what file systems take
+LONGEST = 200  # bytes of one part of a path, below what file systems take
 
 
 class FileNames:
@@ -21,7 +21,7 @@ class FileNames:
     def path(self, key: str) -> Path:
         """The file for `key`; depends on the keys asked for before it."""
         text = "".join(c if c.isprintable() else "_" for c in key.replace("\\", "/"))
-        parts = [part[-LONGEST:] for part in PurePosixPath(text).parts if part.strip("/. ")]
+        parts = [_tail(part) for part in PurePosixPath(text).parts if part.strip("/. ")]
         whole = PurePosixPath(*parts) if parts else PurePosixPath("image")
         path = (self.folder / whole).with_name(whole.stem + self.suffix)
         number = 1
@@ -31,3 +31,8 @@ class FileNames:
             number += 1
         self._taken.add(path)
         return path
+
+
+def _tail(part: str) -> str:
+    """The end of a name, which holds its number, in at most `LONGEST` bytes."""
+    return part.encode("utf-8", "replace")[-LONGEST:].decode("utf-8", "ignore")

@@ -189,7 +189,10 @@ def write_model(
         k: v.to(dtype) if dtype is not None and v.is_floating_point() else v
         for k, v in (model.state_dict() if state is None else state).items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ZelligeError(f"cannot make the folder {path.parent}: {reason(error)}") from error
     write_tensors(path, tensors, {HEADER: json.dumps(header)})
 
 

@@ -131,6 +131,11 @@ def test_a_failed_write_leaves_the_old_file(folder: Path, monkeypatch: pytest.Mo
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", hub.WEIGHTS]
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(folder: Path) -> None:
+    with pytest.raises(ZelligeError, match="cannot make the folder"):
+        hub.save_pretrained(hub.load(folder), folder / hub.WEIGHTS / "below")
+
+
 class FakeHub:
     """Stands for the Hub's client, and counts what it is asked."""
 
