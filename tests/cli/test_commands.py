@@ -16,6 +16,7 @@ from zellige.codec import EncodedImage, TokenSetWriter, write_zel
 from zellige.core.images import load_image
 from zellige.core.pixels import to_uint8
 from zellige.core.tokens import Tokens
+from zellige.systems.vqgan import VQGAN
 
 
 @pytest.mark.parametrize("name", ["x.zel", "x.parquet"])
@@ -156,3 +157,15 @@ def test_train_on_missing_data_leaves_nothing(zellige: Run, tmp_path: Path) -> N
     line = ("train", "zellige-photo/tiny", "data.train=[nowhere]", "config.channels=8", "-o", tmp_path / "run")
     zellige(*line).refused(2, "nowhere")
     assert not (tmp_path / "run").exists()
+
+
+def test_eval_crops_for_a_tokenizer_of_one_size(
+    zellige: Run, tokenizer: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VQGAN, "image_size", 16)
+    out = json.loads(zellige("eval", tokenizer, folder, "-o", tmp_path / "out", "--json").done().out)
+    assert out["count"] == 6
+    assert "short side to 16, centre crop" in json.dumps(out)
+    zellige("encode", folder, "-o", tmp_path / "x.parquet", "-t", tokenizer).refused(2, "--size 16")
+    zellige("encode", folder, "-o", tmp_path / "x.parquet", "-t", tokenizer, "--size", 16).done()
+    zellige("decode", tmp_path / "x.parquet", "-o", tmp_path / "d", "-t", tokenizer).done()

@@ -41,7 +41,6 @@ def run(
 
     with output_folder(output):
         session = open_session(tokenizer, device, precision)
-        session.check_size(None)
         total = images.length
         with progress("measuring", total if limit is None or total is None else min(limit, total)) as bar:
             result = evaluate(
