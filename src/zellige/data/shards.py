@@ -3,9 +3,9 @@
 Photographs whose names hold dots of their own (``IMG.2024.05.jpg``) are told from such samples by having
 no plain ``.jpg`` among them; each of those is a sample of its own.
 
-Of a sample the image is used, and ``.cls`` (a class number), ``.txt`` (a caption) and ``.json`` (an object
-with ``label`` or ``text``). Nothing else is ever read, least of all pickled members; shards are opened as
-files, so that no name is taken for a command.
+Of a sample the first image is used, and ``.cls`` (a class number), ``.txt`` (a caption) and ``.json`` (an
+object with ``label`` or ``text``); further images count as skipped. Nothing else is ever read, least of all
+pickled members; shards are opened as files, so that no name is taken for a command.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class TarShards(ImageSource):
                 for part in _split(sample):
                     entry = _entry(prefix, part)
                     if entry is not None:
+                        used, *others = _images(part)
+                        for ext in others:
+                            self.skip(f"{entry.key}.{ext}", f"is left out: {used} is the image of its sample")
                         yield entry
 
     @property
@@ -159,7 +162,7 @@ class _TarIndex(Sequence[Entry]):
 
 def _split(sample: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A sample as it is; or one for each image, where only names up to the last dot tell them apart."""
-    if any(f".{ext}" in IMAGE_SUFFIXES for ext in sample):
+    if _images(sample):
         yield sample
         return
     parts: dict[str, dict[str, Any]] = {}
@@ -171,9 +174,14 @@ def _split(sample: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from parts.values()
 
 
+def _images(sample: dict[str, Any]) -> list[str]:
+    """Extensions of the sample's images, in the order of the tar."""
+    return [ext for ext in sample if f".{ext}" in IMAGE_SUFFIXES]
+
+
 def _entry(prefix: str, sample: dict[str, Any]) -> Entry | None:
     """The sample's image with what is known of it; None for a sample without an image."""
-    image = next((ext for ext in sample if f".{ext}" in IMAGE_SUFFIXES), None)
+    image = next(iter(_images(sample)), None)
     if image is None:
         return None
     facts = _json(sample.get("json", b""))

@@ -210,6 +210,14 @@ def test_photographs_with_dots_in_their_names_are_samples_of_their_own(tmp_path:
     ]
 
 
+def test_a_second_image_of_a_tar_sample_is_counted_by_name(tmp_path: Path) -> None:
+    source = open_images(write_tar(tmp_path / "a.tar", {"x/y.jpg": jpeg(1), "x/y.png": jpeg(2), "x/z.png": jpeg(3)}))
+    assert [record.key for record in source] == ["x/y", "x/z"]
+    assert [(item.key, item.reason) for item in source.skipped] == [
+        ("x/y.png", "is left out: jpg is the image of its sample")
+    ]
+
+
 def test_tar_names_lead_nowhere_else(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"../../etc/x.jpg": jpeg(1), "/abs/y.jpg": jpeg(2), "a/../z.jpg": jpeg(3)})
     assert keys(path) == ["etc/x", "abs/y", "a/z"]
