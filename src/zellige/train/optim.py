@@ -1,14 +1,18 @@
-"""AdamW, its schedule, and the average of the weights."""
+"""AdamW, its schedule, gradients of several batches, and the average of the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from zellige.train.recipe import Optimizer
+
+T = TypeVar("T")
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
@@ -24,6 +28,20 @@ def learning_rate(step: int, steps: int, settings: Optimizer) -> float:
         return settings.lr * (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, steps - settings.warmup)
     return settings.lr * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def synced(accelerator: Accelerator, module: nn.Module, items: Sequence[T]) -> Iterator[T]:
+    """The items one by one, for a forward and a backward pass each; processes sum gradients at the last alone."""
+    for item in items[:-1]:
+        with accelerator.no_sync(module):
+            yield item
+    yield items[-1]
 
 
 @torch.no_grad()

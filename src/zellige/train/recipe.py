@@ -49,15 +49,8 @@ class Data(Part):
         return self
 
 
-class Loss(Part):
-    """Weights of the loss terms; the quantizer adds its own."""
-
-    mse: float = Field(1.0, ge=0)
-    l1: float = Field(0.0, ge=0)
-
-
 class Optimizer(Part):
-    """AdamW with linear warm-up and cosine decay to `final` × `lr`."""
+    """AdamW with linear warm-up and cosine decay to `final` × `lr`; gradients longer than `clip` are shortened."""
 
     lr: float = Field(3e-4, gt=0)
     betas: tuple[Decay, Decay] = (0.9, 0.95)
@@ -67,15 +60,91 @@ class Optimizer(Part):
     clip: float = Field(1.0, gt=0)
 
 
+class AdversaryOptimizer(Optimizer):
+    """The optimizer of a discriminator, which remembers less; its schedule begins when it does."""
+
+    betas: tuple[Decay, Decay] = (0.5, 0.9)
+
+
+class Perceptual(Part):
+    """A distance between features of a fixed network.
+
+    Attributes:
+        weight: 0 leaves the term out, and no network is loaded.
+        network: ``efficientnet_lite0``, whose weights come with the extra ``features``, or LPIPS.
+        weights: file of the network; None looks where such files usually lie.
+        heads: file of the LPIPS heads, likewise.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    network: Literal["efficientnet_lite0", "lpips-vgg", "lpips-alex", "lpips-squeeze"] = "efficientnet_lite0"
+    weights: str | None = None
+    heads: str | None = None
+
+
+class Adversarial(Part):
+    """A discriminator that learns to tell reconstructions from originals, and a loss for deceiving it.
+
+    Attributes:
+        weight: 0 leaves the term out, and no discriminator is made; 0.5 is usual.
+        start: step at which the discriminator enters; it is trained from then on.
+        ramp: steps over which its weight then grows to all of `weight`.
+        adaptive: scale the loss so that its gradient is as long as that of pixel and perceptual terms together.
+        discriminator: ``patch``, ``blur-pool``, or ``features`` of EfficientNet-Lite0.
+        settings: of the discriminator: channels, layers, norm, …
+        loss: of the discriminator.
+        generator: of the reconstruction: ``linear`` goes with hinge losses, ``non-saturating`` with vanilla.
+        lecam: weight of the regulariser that keeps the discriminator from growing sure of itself.
+        augment: chance of each change that DiffAugment makes to what the discriminator sees.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    start: int = Field(0, ge=0)
+    ramp: int = Field(0, ge=0)
+    adaptive: bool = True
+    discriminator: Literal["patch", "blur-pool", "features"] = "patch"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    loss: Literal["hinge", "leaky-hinge", "vanilla", "wasserstein", "swapped"] = "hinge"
+    generator: Literal["linear", "non-saturating"] = "linear"
+    lecam: float = Field(1e-3, ge=0)
+    augment: float = Field(1.0, ge=0, le=1)
+    optimizer: AdversaryOptimizer = AdversaryOptimizer()
+
+
+class Loss(Part):
+    """Weights of the loss terms; the quantizer adds its own."""
+
+    mse: float = Field(1.0, ge=0)
+    l1: float = Field(0.0, ge=0)
+    charbonnier: float = Field(0.0, ge=0)
+    perceptual: Perceptual = Perceptual()
+    adversarial: Adversarial = Adversarial()
+
+    @property
+    def pixel(self) -> dict[str, float]:
+        """The weights of the pixel terms by name."""
+        return {"mse": self.mse, "l1": self.l1, "charbonnier": self.charbonnier}
+
+    @model_validator(mode="after")
+    def _something_to_reconstruct(self) -> Self:
+        if not any(self.pixel.values()) and not self.perceptual.weight:
+            raise ValueError("give one of mse, l1, charbonnier and perceptual a weight above zero")
+        return self
+
+
 class Recipe(Part):
     """One run of the tokenizer loop.
 
     Attributes:
         tokenizer: ``system/preset``; `config` overrides its settings.
-        steps: optimizer steps; a step sees `batch_size` crops on each process.
+        batch_size: crops that a process sees at a time.
+        accumulate: batches whose gradients make one step.
+        steps: optimizer steps; a step sees `accumulate` × `batch_size` crops on each process.
         precision: ``bf16`` runs the networks under autocast; weights stay float32.
         ema: decay of the averaged weights, which are what is saved as the model.
-        checkpoint_every: steps between checkpoints, from which a run resumes exactly.
+        checkpoint_every: steps between checkpoints, from which a run resumes exactly; curves are drawn then.
+        sample_every: steps between pictures of originals and reconstructions; 0 makes none.
+        tensorboard: also write the log for TensorBoard, which comes with the extra of that name.
     """
 
     tokenizer: str
@@ -84,12 +153,15 @@ class Recipe(Part):
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
     batch_size: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
     steps: int = Field(1000, ge=1)
     precision: Literal["bf16", "fp32"] = "bf16"
     ema: Decay = 0.999
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)
     checkpoint_every: int = Field(500, ge=1)
+    sample_every: int = Field(500, ge=0)
+    tensorboard: bool = False
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:

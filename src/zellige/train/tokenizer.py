@@ -1,8 +1,11 @@
 """The tokenizer loop: every tokenizer of the library is trained here.
 
-Each step draws its crops, reconstructs them, adds the pixel terms and the tokenizer's own losses, and
-takes one AdamW step. All randomness is a function of (seed, step, process), so an interrupted run
-that resumes from its checkpoint is the same run.
+Each step draws its crops, reconstructs them, adds pixel, perceptual and adversarial terms and the
+tokenizer's own losses, and takes one AdamW step; then the discriminator, if there is one, takes its own. All
+randomness is a function of (seed, step, process), so an interrupted run that resumes from its checkpoint
+is the same run.
+
+Legend: B samples, S pixels a side.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError
@@ -23,12 +28,18 @@ from zellige.core.registry import build
 from zellige.data import TrainStream, open_images
 from zellige.data.transforms import RandomScaleCrop
 from zellige.losses.pixel import pixel_loss
+from zellige.train.agree import any_rank, rank_means
 from zellige.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from zellige.train.critic import Critic
+from zellige.train.curves import write_curves
 from zellige.train.interrupt import deferred_interrupt
-from zellige.train.log import Log
-from zellige.train.optim import learning_rate, make_optimizer, update_average
+from zellige.train.log import Log, require_tensorboard
+from zellige.train.objective import make_perceptual
+from zellige.train.optim import learning_rate, make_optimizer, set_rate, synced, update_average
 from zellige.train.recipe import Recipe
+from zellige.train.samples import COLUMNS, save_samples
 
+LOG, RECIPE = "log.jsonl", "recipe.json"
 MAX_SKIPPED = 10
 """Non-finite steps in a row after which a run stops: the weights will not recover by themselves."""
 
@@ -44,12 +55,14 @@ def train_tokenizer(
 
     Args:
         recipe: what to train, on what, and how long.
-        output: folder for `model.safetensors`, `checkpoint.safetensors`, `log.jsonl`, `recipe.json`.
+        output: folder for `model.safetensors`, `checkpoint.safetensors`, `log.jsonl`, `curves.svg`, `samples`
+            and `recipe.json`.
         resume: go on from the checkpoint in `output`.
         on_log: called with each line of the log.
 
     Raises:
-        UsageError: `output` holds another run and `resume` is not set, or nothing to resume.
+        UsageError: `output` holds another run and `resume` is not set, or nothing to resume; weights of a
+            perceptual network are missing.
         ZelligeError: the loss stays non-finite.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is done and a checkpoint is written.
     """
@@ -57,12 +70,15 @@ def train_tokenizer(
 
 
 class TokenizerRun:
-    """The state of one run: model, optimizer, averaged weights, data, and the step they are at."""
+    """The state of one run: model, critic, optimizers, averaged weights, data, and the step they are at."""
 
     def __init__(self, recipe: Recipe, output: Path, resume: bool) -> None:
         if (output / CHECKPOINT).exists() and not resume:
             raise UsageError(f"'{output}' holds a training run; add --resume to go on, or choose another folder")
+        if recipe.tensorboard:
+            require_tensorboard()
         self.recipe, self.output = recipe, output
+        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
         torch.manual_seed(recipe.seed)
         tokenizer = build(recipe.tokenizer, **recipe.config)
@@ -71,6 +87,7 @@ class TokenizerRun:
         self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(self.tokenizer.parameters(), recipe.optimizer)
         self.average = {k: v.detach().clone() for k, v in self.tokenizer.state_dict().items()}
+        self.perceptual, self.critic = self._judges()
         self.stream = TrainStream(
             open_images(recipe.data.train),
             RandomScaleCrop(recipe.data.crop, recipe.data.scale),
@@ -82,37 +99,42 @@ class TokenizerRun:
             world=self.accelerator.num_processes,
         )
         self.step = 0
-        if resume:
-            average, header = load_checkpoint(output, self.tokenizer, optimizer)
+        if resume and ((output / CHECKPOINT).exists() or not (output / RECIPE).exists()):
+            average, header = load_checkpoint(output, self._modules(), self._optimizers(optimizer))
             self.average = {k: v.to(self.accelerator.device) for k, v in average.items()}
             self.step = header["step"]
             self.stream.load_state_dict(header["data"])
         self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, optimizer)
+        if self.critic:
+            self.critic.prepare()
         output.mkdir(parents=True, exist_ok=True)
 
     def train(self, on_log: Callable[[dict[str, Any]], None] | None) -> Path:
         """Take the steps that are left, and save the model."""
         recipe, main = self.recipe, self.accelerator.is_main_process
-        log = Log(self.output / "log.jsonl", self.step, on_log) if main else None
-        if main:
-            with replacing(self.output / "recipe.json") as temporary:
-                temporary.write_text(recipe.model_dump_json(indent=1), "utf-8")
+        log = self._start_log(on_log) if main else None
         batches, skipped = iter(self.stream), 0
         self.model.train()
         with deferred_interrupt() as interrupt:
             while self.step < recipe.steps:
-                values, finite = self.take_step(next(batches))
+                crops = [next(batches) for _ in range(recipe.accumulate)]
+                values, finite = self.take_step(crops)
                 skipped = 0 if finite else skipped + 1
                 if skipped >= MAX_SKIPPED:
                     raise ZelligeError(
                         f"the loss was not finite for {skipped} steps up to step {self.step}; "
                         f"lower optimizer.lr (now {recipe.optimizer.lr:g}) or train in fp32"
                     )
-                if log and (self.step % recipe.log_every == 0 or self.step in (1, recipe.steps)):
-                    log.write(self.step, {k: float(v.detach()) for k, v in values.items()} | {"skipped": skipped})
-                if interrupt.requested or self.step % recipe.checkpoint_every == 0:
+                if self.step % recipe.log_every == 0 or self.step in (1, recipe.steps):
+                    line = rank_means(values)
+                    if log:
+                        log.write(self.step, line | {"skipped": skipped})
+                if recipe.sample_every and self.step % recipe.sample_every == 0:
+                    self.sample(crops[0])
+                stop = any_rank(interrupt.requested, self.accelerator.device)
+                if stop or self.step % recipe.checkpoint_every == 0:
                     self.checkpoint()
-                if interrupt.requested:
+                if stop:
                     raise KeyboardInterrupt
         self.checkpoint()
         if main:
@@ -120,36 +142,102 @@ class TokenizerRun:
         self.accelerator.wait_for_everyone()
         return self.output / WEIGHTS
 
-    def take_step(self, x: Tensor) -> tuple[dict[str, Tensor], bool]:
-        """One optimizer step on crops (B, 3, S, S); returns what to log, and whether all was finite.
+    def take_step(self, crops: list[Tensor]) -> tuple[dict[str, Tensor], bool]:
+        """One step of each optimizer on batches of crops (B, 3, S, S); returns what to log, and if all was finite.
 
-        A step whose loss or gradient is not finite changes nothing but the step count.
+        An optimizer whose loss or gradient is not finite changes nothing, and the discriminator waits too then.
         """
         recipe, accelerator = self.recipe, self.accelerator
         torch.manual_seed(hash((recipe.seed, self.step, accelerator.process_index)) % 2**63)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, recipe.steps, recipe.optimizer)
-        x = x.to(accelerator.device, memory_format=torch.channels_last)
-        with accelerator.autocast():
-            result = self.model(x)
-        terms = pixel_loss(result.output, x, recipe.loss.model_dump()) | result.losses
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-        accelerator.backward(loss)
+        set_rate(self.optimizer, learning_rate(self.step, recipe.steps, recipe.optimizer))
+        share = self.critic.share(self.step) if self.critic else 0.0
+        values: dict[str, Tensor] = {}
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for x in synced(accelerator, self.model, crops):
+            x = x.to(accelerator.device, memory_format=torch.channels_last)
+            loss, output, found = self.loss(x, share)
+            accelerator.backward(loss / len(crops))
+            pairs.append((x, output))
+            for key, value in found.items():
+                values[key] = values.get(key, 0.0) + value.detach() / len(crops)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip)
-        finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
+        broken = not (bool(torch.isfinite(norm)) and bool(torch.isfinite(values["loss"])))
+        finite = not any_rank(broken, accelerator.device)
         if finite:
             self.optimizer.step()
             update_average(self.average, self.tokenizer.state_dict(), recipe.ema, self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        values["grad_norm"] = norm
+        if share and finite and self.critic:
+            found, finite = self.critic.take_step(self.step, pairs)
+            values |= found
         self.step += 1
-        return {**terms, "loss": loss, "grad_norm": norm, **result.stats}, finite
+        return values, finite
+
+    def loss(self, x: Tensor, share: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The loss of crops (B, 3, S, S), their reconstructions without gradient, and what to log.
+
+        `share` is the weight of the adversarial term, before adaptation.
+        """
+        settings = self.recipe.loss
+        with self.accelerator.autocast():
+            result = self.model(x)
+        terms, stats = pixel_loss(result.output, x, settings.pixel), dict(result.stats)
+        if self.perceptual:
+            terms["perceptual"] = settings.perceptual.weight * self.perceptual(result.output, x)
+        if share and self.critic:
+            reconstruction = torch.stack(list(terms.values())).sum()
+            judged, found = self.critic.judge(result.output, reconstruction, self.tokenizer.last_layer())
+            terms["adversarial"] = share * judged
+            stats |= found
+        terms |= result.losses
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        return loss, result.output.detach(), {**terms, "loss": loss, **stats}
+
+    @torch.no_grad()
+    def sample(self, x: Tensor) -> None:
+        """Write a picture of crops (B, 3, S, S) and of what the averaged weights make of them."""
+        x = x[:COLUMNS].to(self.accelerator.device, memory_format=torch.channels_last)
+        self.tokenizer.eval()
+        result = functional_call(self.tokenizer, self.average, (x,))  # on all processes: some systems sum over them
+        self.tokenizer.train()
+        if self.accelerator.is_main_process:
+            save_samples(self.output / "samples", self.step, x, result.output)
 
     def checkpoint(self) -> None:
-        """Write what the run needs to go on from here."""
+        """Write what the run needs to go on from here, and draw its curves."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             header = {"step": self.step, "tokenizer": self.tokenizer.name, "data": self.stream.state_dict()}
-            save_checkpoint(self.output, self.tokenizer, self.average, self.optimizer, header)
+            optimizers = self._optimizers(self.optimizer)
+            save_checkpoint(self.output, self._modules(), optimizers, self.average, header)
+            write_curves(self.output / LOG, self.output / "curves.svg")
+
+    def _judges(self) -> tuple[nn.Module | None, Critic | None]:
+        """The perceptual loss and the critic, where the recipe gives them a weight."""
+        wanted, perceptual, critic = self.recipe.loss, None, None
+        if wanted.perceptual.weight:
+            perceptual = make_perceptual(wanted.perceptual).to(self.accelerator.device)
+        if wanted.adversarial.weight:
+            if wanted.adversarial.adaptive:
+                self.tokenizer.last_layer()  # some systems have none: said now, not when it is needed
+            critic = Critic(wanted.adversarial, self.recipe.steps, self.accelerator)
+        return perceptual, critic
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.tokenizer} | ({"adversary": self.critic.adversary} if self.critic else {})
+
+    def _optimizers(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.optim.Optimizer]:
+        return {"optimizer": optimizer} | ({"adversary_optimizer": self.critic.optimizer} if self.critic else {})
+
+    def _start_log(self, on_log: Callable[[dict[str, Any]], None] | None) -> Log:
+        """The log from this step on, beside the recipe with all that it left open."""
+        for leftover in self.output.glob(f".{CHECKPOINT}.*.tmp"):  # of a run killed while it wrote
+            leftover.unlink(missing_ok=True)
+        with replacing(self.output / RECIPE) as temporary:
+            temporary.write_text(self.recipe.model_dump_json(indent=1), "utf-8")
+        board = self.output / "tensorboard" if self.recipe.tensorboard else None
+        return Log(self.output / LOG, self.step, on_log, board)
 
 
 def _check_crop(crop: int, tokenizer: Tokenizer) -> None:
