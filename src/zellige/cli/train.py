@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zellige.cli.console import note
+from zellige.cli.console import note, progress
 
 
 def run(
@@ -37,6 +38,8 @@ def run(
             f"{key} {line[key]:.4g}" for key in ("loss", "grad_norm", "usage", "steps_per_second") if key in line
         )
         note(f"step {line['step']:,} of {settings.steps:,}: {', '.join(figures)}")
+        if sys.stderr.isatty():  # elsewhere these lines say enough
+            bar.reach(line["step"])
 
-    with output_folder(folder):
+    with output_folder(folder), progress("training", settings.steps) as bar:
         print(train_tokenizer(settings, folder, resume=resume, on_log=show))

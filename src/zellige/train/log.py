@@ -49,6 +49,7 @@ class Log:
         if self.board:
             for key, value in values.items():
                 self.board.add_scalar(key, value, step)
+            self.board.flush()
         if self.on_log:
             self.on_log(line)
 

@@ -122,8 +122,7 @@ class TokenizerRun:
                 skipped = 0 if finite else skipped + 1
                 if skipped >= MAX_SKIPPED:
                     raise ZelligeError(
-                        f"the loss was not finite for {skipped} steps up to step {self.step}; "
-                        f"lower optimizer.lr (now {recipe.optimizer.lr:g}) or train in fp32"
+                        f"the loss was not finite for {skipped} steps up to step {self.step}; {self._remedy()}"
                     )
                 if self.step % recipe.log_every == 0 or self.step in (1, recipe.steps):
                     line = rank_means(values)
@@ -229,6 +228,13 @@ class TokenizerRun:
 
     def _optimizers(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.optim.Optimizer]:
         return {"optimizer": optimizer} | ({"adversary_optimizer": self.critic.optimizer} if self.critic else {})
+
+    def _remedy(self) -> str:
+        rates = {"optimizer.lr": self.recipe.optimizer.lr}
+        if self.critic:
+            rates["loss.adversarial.optimizer.lr"] = self.recipe.loss.adversarial.optimizer.lr
+        lower = " or ".join(f"{key} (now {rate:g})" for key, rate in rates.items())
+        return f"lower {lower}, or train in fp32"
 
     def _start_log(self, on_log: Callable[[dict[str, Any]], None] | None) -> Log:
         """The log from this step on, beside the recipe with all that it left open."""

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_a_discriminator_that_turns_nan_stops_the_run(tmp_path: Path, monkeypatc
 
     judge = Critic.judge
     monkeypatch.setattr(Critic, "judge", poisoned)
-    with pytest.raises(ZelligeError, match=r"not finite for 10 steps up to step 12"):
+    with pytest.raises(ZelligeError, match=r"not finite for 10 steps up to step 12; .*adversarial\.optimizer\.lr"):
         loop.train_tokenizer(recipe(*GAN, "steps=30"), tmp_path)
     values = read_tensors(tmp_path / CHECKPOINT)
     assert all(value.isfinite().all() for key, value in values.items() if key.startswith(("model", "average")))
@@ -271,3 +272,23 @@ def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ZelligeError, match=r"pip install 'zellige\[tensorboard\]'"):
         loop.train_tokenizer(recipe(*TINY, "tensorboard=true"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in that keeps what it is told: the library itself is no dependency of the tests."""
+    told: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert (folder, purge_step) == (str(tmp_path / "tensorboard"), 1)
+
+        def add_scalar(self, key: str, value: float, step: int) -> None:
+            told.append((key, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    loop.train_tokenizer(recipe(*GAN, "steps=3", "tensorboard=true"), tmp_path)
+    logged = {(key, value, line["step"]) for line in curve(tmp_path) for key, value in line.items() if key != "step"}
+    assert set(told) == logged

@@ -1,4 +1,4 @@
-"""The tiny recipes and the curves that are shipped beside them."""
+"""The small recipes and the curves that are shipped beside them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ def expected(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("name", [name for name in bundled_recipes() if name.endswith("/tiny")])
-def test_every_tiny_recipe_ships_the_curve_of_all_its_steps(name: str) -> None:
+SMALL = [name for name in bundled_recipes() if name.endswith(("/tiny", "/adversarial"))]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_small_recipe_ships_the_curve_of_all_its_steps(name: str) -> None:
     lines, recipe = expected(name), load_recipe(name)
     assert [line["step"] for line in lines] == [1, *range(recipe.log_every, recipe.steps + 1, recipe.log_every)]
     assert sum(line["mse"] for line in lines[-3:]) < 0.5 * sum(line["mse"] for line in lines[:3])
