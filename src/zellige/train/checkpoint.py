@@ -56,7 +56,7 @@ def load_checkpoint(folder: Path, modules: Modules, optimizers: Optimizers) -> t
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        raise UsageError(f"nothing to resume: '{folder}' holds no {CHECKPOINT}")
+        raise UsageError(f"nothing to resume: '{folder}' holds no {CHECKPOINT}; leave out --resume to begin")
     tensors = read_tensors(path)
     try:
         header = dict(json.loads(read_metadata(path)[HEADER]))

@@ -1,4 +1,4 @@
-"""AdamW, its schedule, gradients of several batches, and the average of the weights."""
+"""What a step consists of: AdamW, its schedule, gradients of several batches, the average of the weights."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def synced(accelerator: Accelerator, module: nn.Module, items: Sequence[T]) -> I
         with accelerator.no_sync(module):
             yield item
     yield items[-1]
+
+
+def copy_statistics(module: nn.Module) -> list[Tensor]:
+    """What a forward pass changes by itself: statistics of codes and of batches, codebooks made of them."""
+    return [tensor.detach().clone() for tensor in _untrained(module)]
+
+
+@torch.no_grad()
+def restore_statistics(module: nn.Module, before: list[Tensor]) -> None:
+    """Undo what forward passes changed since `copy_statistics`."""
+    for tensor, value in zip(_untrained(module), before, strict=True):
+        tensor.copy_(value)
+
+
+def _untrained(module: nn.Module) -> list[Tensor]:
+    return [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad)]
 
 
 @torch.no_grad()

@@ -35,7 +35,15 @@ from zellige.train.curves import write_curves
 from zellige.train.interrupt import deferred_interrupt
 from zellige.train.log import Log, require_tensorboard
 from zellige.train.objective import make_perceptual
-from zellige.train.optim import learning_rate, make_optimizer, set_rate, synced, update_average
+from zellige.train.optim import (
+    copy_statistics,
+    learning_rate,
+    make_optimizer,
+    restore_statistics,
+    set_rate,
+    synced,
+    update_average,
+)
 from zellige.train.recipe import Recipe
 from zellige.train.samples import COLUMNS, save_samples
 
@@ -144,12 +152,14 @@ class TokenizerRun:
     def take_step(self, crops: list[Tensor]) -> tuple[dict[str, Tensor], bool]:
         """One step of each optimizer on batches of crops (B, 3, S, S); returns what to log, and if all was finite.
 
-        An optimizer whose loss or gradient is not finite changes nothing, and the discriminator waits too then.
+        Where loss or gradient are not finite nothing is changed, statistics of the codes included; the discriminator
+        waits if it is so for the tokenizer.
         """
         recipe, accelerator = self.recipe, self.accelerator
         torch.manual_seed(hash((recipe.seed, self.step, accelerator.process_index)) % 2**63)
         set_rate(self.optimizer, learning_rate(self.step, recipe.steps, recipe.optimizer))
         share = self.critic.share(self.step) if self.critic else 0.0
+        before = {prefix: copy_statistics(module) for prefix, module in self._modules().items()}
         values: dict[str, Tensor] = {}
         pairs: list[tuple[Tensor, Tensor]] = []
         for x in synced(accelerator, self.model, crops):
@@ -165,11 +175,15 @@ class TokenizerRun:
         if finite:
             self.optimizer.step()
             update_average(self.average, self.tokenizer.state_dict(), recipe.ema, self.step)
+        else:
+            restore_statistics(self.tokenizer, before["model"])
         self.optimizer.zero_grad(set_to_none=True)
         values["grad_norm"] = norm
         if share and finite and self.critic:
             found, finite = self.critic.take_step(self.step, pairs)
             values |= found
+        if self.critic and not finite:
+            restore_statistics(self.critic.adversary, before["adversary"])
         self.step += 1
         return values, finite
 
@@ -238,8 +252,9 @@ class TokenizerRun:
 
     def _start_log(self, on_log: Callable[[dict[str, Any]], None] | None) -> Log:
         """The log from this step on, beside the recipe with all that it left open."""
-        for leftover in self.output.glob(f".{CHECKPOINT}.*.tmp"):  # of a run killed while it wrote
-            leftover.unlink(missing_ok=True)
+        for pattern in (".*.tmp", ".tmp*"):  # ours and those of safetensors, of a run killed while it wrote
+            for leftover in self.output.glob(pattern):
+                leftover.unlink(missing_ok=True)
         with replacing(self.output / RECIPE) as temporary:
             temporary.write_text(self.recipe.model_dump_json(indent=1), "utf-8")
         board = self.output / "tensorboard" if self.recipe.tensorboard else None
