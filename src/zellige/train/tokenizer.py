@@ -10,7 +10,7 @@ Legend: B samples, S pixels a side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +115,17 @@ class TokenizerRun:
         self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, optimizer)
         if self.critic:
             self.critic.prepare()
-        output.mkdir(parents=True, exist_ok=True)
 
     def train(self, on_log: Callable[[dict[str, Any]], None] | None) -> Path:
         """Take the steps that are left, and save the model."""
         recipe, main = self.recipe, self.accelerator.is_main_process
-        log = self._start_log(on_log) if main else None
         batches, skipped = iter(self.stream), 0
+        first = self._draw(batches) if self.step < recipe.steps else []  # a set with nothing usable fails here …
+        log = self._start_log(on_log) if main else None  # … before anything is written
         self.model.train()
         with deferred_interrupt() as interrupt:
             while self.step < recipe.steps:
-                crops = [next(batches) for _ in range(recipe.accumulate)]
+                crops, first = first or self._draw(batches), []
                 values, finite = self.take_step(crops)
                 skipped = 0 if finite else skipped + 1
                 if skipped >= MAX_SKIPPED:
@@ -148,6 +148,10 @@ class TokenizerRun:
             write_model(self.tokenizer, self.output / WEIGHTS, state=self.average)
         self.accelerator.wait_for_everyone()
         return self.output / WEIGHTS
+
+    def _draw(self, batches: Iterator[Tensor]) -> list[Tensor]:
+        """The batches of one step."""
+        return [next(batches) for _ in range(self.recipe.accumulate)]
 
     def take_step(self, crops: list[Tensor]) -> tuple[dict[str, Tensor], bool]:
         """One step of each optimizer on batches of crops (B, 3, S, S); returns what to log, and if all was finite.
@@ -252,9 +256,12 @@ class TokenizerRun:
 
     def _start_log(self, on_log: Callable[[dict[str, Any]], None] | None) -> Log:
         """The log from this step on, beside the recipe with all that it left open."""
-        for pattern in (".*.tmp", ".tmp*"):  # ours and those of safetensors, of a run killed while it wrote
-            for leftover in self.output.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        self.output.mkdir(parents=True, exist_ok=True)
+        if (self.output / RECIPE).exists():  # a run that may have been killed while it wrote
+            ours = [f".{name}.*.tmp" for name in (CHECKPOINT, WEIGHTS, RECIPE, LOG)]
+            for pattern in (*ours, ".tmp??????"):  # the last are those of safetensors
+                for leftover in filter(Path.is_file, self.output.glob(pattern)):
+                    leftover.unlink(missing_ok=True)
         with replacing(self.output / RECIPE) as temporary:
             temporary.write_text(self.recipe.model_dump_json(indent=1), "utf-8")
         board = self.output / "tensorboard" if self.recipe.tensorboard else None

@@ -131,3 +131,19 @@ def test_a_crop_that_is_no_whole_number_of_tokens_is_refused(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"data\.crop 33 is no multiple of 8"):
         loop.train_tokenizer(recipe("data.crop=33"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_set_with_no_usable_image_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    with pytest.raises(ZelligeError, match="no usable image"):
+        loop.train_tokenizer(recipe("steps=2", f"data.train=[{tmp_path / 'broken.jpg'}]"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_leftovers_of_a_run_are_removed(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / ".tmpabcdef").write_text("somebody's")
+    loop.train_tokenizer(recipe("steps=1"), tmp_path)
+    assert (tmp_path / ".tmpabcdef").exists()
+    (tmp_path / f".{CHECKPOINT}.1.tmp").write_text("cut off")
+    loop.train_tokenizer(recipe("steps=2"), tmp_path, resume=True)
+    assert not (tmp_path / f".{CHECKPOINT}.1.tmp").exists()
