@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,13 @@ import typer
 from zellige.cli import options
 from zellige.cli.console import print_json
 from zellige.core.errors import UsageError
+
+
+class EngineName(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def run(
@@ -28,18 +36,25 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run: what it wrote is not done again.")
     ] = False,
+    engine: Annotated[
+        EngineName,
+        typer.Option("--engine", help="local is this process; ray is a Ray cluster, which gives the same tokens."),
+    ] = EngineName.LOCAL,
     json: options.Json = False,
 ) -> None:
     """Encode images to tokens: a .zel file each, or a token set of any number in constant memory."""
     kind = _kind(output)
 
+    from zellige.cli.engines.cluster import RayEngine
     from zellige.cli.inputs import ImageInputs
 
+    cluster = RayEngine(device, precision) if engine is EngineName.RAY else None
     images = ImageInputs(inputs, size)
     if kind == "file" and images.length != 1:
         raise UsageError(f"{output} holds one image and {images.name} is a set; use -o DIR/ or -o set.parquet")
 
     from zellige.cli.encoding import encode_images
+    from zellige.cli.engines.local import encode_here
     from zellige.cli.outputs import output_folder
     from zellige.cli.runtime import open_session
     from zellige.cli.sinks import open_sink
@@ -47,9 +62,9 @@ def run(
     files: list[dict[str, Any]] = []
     target = Path(output)
     with output_folder(target if kind == "folder" else target.parent):
-        session = open_session(tokenizer, device, precision)
+        session = open_session(tokenizer, "cpu" if cluster else device, precision)  # the workers have GPUs
         sink = open_sink(kind, session, target, size, resume, files.append if json else _print_file)
-        encode_images(images, session, sink, batch_size)
+        encode_images(images, session, sink, batch_size, cluster or encode_here)
     if json:
         skipped = [{"image": item.key, "reason": item.reason} for item in images.skipped]
         print_json(

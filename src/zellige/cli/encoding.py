@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 from zellige.cli.console import progress
 from zellige.cli.inputs import ImageInputs
 from zellige.cli.runtime import Session
 from zellige.cli.sinks import Sink
-from zellige.data.batches import by_size, padded_size, stack
+
+if TYPE_CHECKING:
+    from zellige.cli.engines import Engine
 
 
-def encode_images(images: ImageInputs, session: Session, sink: Sink, batch_size: int) -> None:
+def encode_images(images: ImageInputs, session: Session, sink: Sink, batch_size: int, engine: Engine) -> None:
     """Encode what `sink` does not have yet.
 
     Raises `UsageError` if there is no image, `DataError` if none can be read. Interrupted, it saves
@@ -18,11 +23,10 @@ def encode_images(images: ImageInputs, session: Session, sink: Sink, batch_size:
     session.check_size(images.size)
     session.check_discrete()
     images.is_done = sink.is_done
-    stride = session.tokenizer.stride
-    with progress("encoding", images.length) as bar:
+    with progress("encoding", images.length) as bar, closing(engine(images, session, batch_size)) as encoded:
         try:
-            for batch in by_size(images, batch_size, lambda record: padded_size(record, stride)):
-                sink.write(batch, session.encode(stack(batch, stride)))
+            for batch, tokens in encoded:
+                sink.write(batch, tokens)
                 bar.advance(len(batch))
         except KeyboardInterrupt:
             sink.save()

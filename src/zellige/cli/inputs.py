@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from zellige.cli.console import note
-from zellige.core.errors import DataError, UsageError
+from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.data import ImageRecord, ImageSource, open_images
 from zellige.data.files import FileList
 from zellige.data.open import Chain
-from zellige.data.source import Entry
+from zellige.data.source import Entry, Image
 from zellige.data.transforms import center_crop_adm
 
 NAMED = 20  # skipped files that are printed; --json gives all that the source remembers
@@ -59,12 +59,17 @@ class ImageInputs(ImageSource):
                 yield entry
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        return (resized(record, self.size) for record in super().__iter__())
+
+    def through(
+        self, decode: Callable[[Iterator[Entry]], Iterator[tuple[Entry, Image | ZelligeError]]]
+    ) -> Iterator[Image]:
         self.given, self.animated = 0, []
-        for record in super().__iter__():
+        for image in super().through(decode):
             self.given += 1
-            if record.several_frames:
-                self.animated.append(record.key)
-            yield record if self.size is None else replace(record, image=center_crop_adm(record.image, self.size))
+            if image.several_frames:
+                self.animated.append(image.key)
+            yield image
 
     @property
     def length(self) -> int | None:
@@ -83,6 +88,11 @@ class ImageInputs(ImageSource):
         """Name on stderr what was left out."""
         _name("the first of several frames was used in", self.animated, len(self.animated))
         _name("skipped", [f"{item.key} {item.reason}" for item in self.skipped], self.skipped_count)
+
+
+def resized(record: ImageRecord, size: int | None) -> ImageRecord:
+    """The image as a square of `size` pixels a side; as it is where that is None."""
+    return record if size is None else replace(record, image=center_crop_adm(record.image, size))
 
 
 def _name(what: str, names: list[str], count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from zellige.cli.names import FileNames
 from zellige.cli.runtime import Session
 from zellige.codec import EncodedImage, TokenSetWriter, write_zel
 from zellige.core.tokens import Tokens
-from zellige.data import ImageRecord
-from zellige.data.source import Entry
+from zellige.data.source import Entry, ImageInfo
 
 SAFE_EVERY = 60.0  # seconds of work that a killed run may lose
 
@@ -45,7 +44,7 @@ class Sink(ABC):
         """Whether an earlier run has already written the image."""
 
     @abstractmethod
-    def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
+    def write(self, images: Sequence[ImageInfo], tokens: Tokens) -> None:
         """Take the tokens of a batch of images."""
 
     @abstractmethod
@@ -60,11 +59,11 @@ class Sink(ABC):
         """The sums, JSON-ready."""
         return {"images": self.images, "tokens": self.tokens, "pixels": self.pixels, "bytes": self.bytes}
 
-    def count(self, images: list[ImageRecord], tokens: Tokens) -> None:
+    def count(self, images: Sequence[ImageInfo], tokens: Tokens) -> None:
         """Add a batch to the sums, `bytes` apart."""
         self.images += len(images)
         self.tokens += len(images) * tokens.num_tokens
-        self.pixels += sum(record.image.shape[0] * record.image.shape[1] for record in images)
+        self.pixels += sum(image.height * image.width for image in images)
 
 
 class ZelSink(Sink):
@@ -94,10 +93,9 @@ class ZelSink(Sink):
         self._paths[entry.key] = path
         return False
 
-    def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
-        for row, record in enumerate(images):
-            path = self._paths.pop(record.key)
-            height, width = record.image.shape[:2]
+    def write(self, images: Sequence[ImageInfo], tokens: Tokens) -> None:
+        for row, info in enumerate(images):
+            path, width, height = self._paths.pop(info.key), info.width, info.height
             path.parent.mkdir(parents=True, exist_ok=True)
             image = EncodedImage(tokens[row], width, height, self.session.tokenizer.name, self.session.fingerprint)
             size = write_zel(path, image, self.session.tables)
@@ -137,13 +135,13 @@ class TokenSetSink(Sink):
     def is_done(self, entry: Entry) -> bool:
         return entry.key in self.writer.done
 
-    def write(self, images: list[ImageRecord], tokens: Tokens) -> None:
+    def write(self, images: Sequence[ImageInfo], tokens: Tokens) -> None:
         self.writer.append(
-            [record.key for record in images],
+            [image.key for image in images],
             tokens,
-            [(record.image.shape[1], record.image.shape[0]) for record in images],
-            classes=[record.label for record in images],
-            texts=[record.text for record in images],
+            [(image.width, image.height) for image in images],
+            classes=[image.label for image in images],
+            texts=[image.text for image in images],
         )
         self.count(images, tokens)
         if time.monotonic() - self._saved > SAFE_EVERY:

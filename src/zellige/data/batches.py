@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.pixels import from_uint8, pad_to_multiple
-from zellige.data.source import ImageRecord
+from zellige.data.source import ImageInfo, ImageRecord
 
 BATCH_PIXELS = 4 << 20
 """Pixels of a batch at most, so that many large photographs do not fill the memory: they come one by one."""
@@ -48,10 +48,9 @@ def by_size(items: Iterable[Item], batch_size: int, size_of: Callable[[Item], tu
     yield from waiting.values()
 
 
-def padded_size(record: ImageRecord, stride: int) -> tuple[int, int]:
+def padded_size(image: ImageInfo, stride: int) -> tuple[int, int]:
     """Height and width of an image once `stride` divides them."""
-    height, width = record.image.shape[:2]
-    return -(-height // stride) * stride, -(-width // stride) * stride
+    return -(-image.height // stride) * stride, -(-image.width // stride) * stride
 
 
 def stack(records: Iterable[ImageRecord], stride: int = 1) -> Tensor:

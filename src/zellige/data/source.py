@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,26 @@ MAX_ENTRY_BYTES = 1 << 30
 
 MAX_NAMED_SKIPS = 1_000
 """Skipped files that are remembered by name; the others are counted."""
+
+
+class ImageInfo(Protocol):
+    """What is known of an image wherever its pixels are: here, or with a worker on another machine."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def label(self) -> int | None: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def several_frames(self) -> bool: ...
+
+
+Image = TypeVar("Image", bound=ImageInfo)
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,16 @@ class ImageRecord:
     label: int | None = None
     text: str | None = None
     several_frames: bool = False
+
+    @property
+    def width(self) -> int:
+        """Pixels of a row."""
+        return int(self.image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.image.shape[0])
 
 
 @dataclass(frozen=True)
@@ -121,14 +152,20 @@ class ImageSource(ABC):
                 self.skipped.append(Skipped(key, reason))
 
     def __iter__(self) -> Iterator[ImageRecord]:
+        return self.through(lambda entries: ordered_map(try_decode, entries, self.workers))
+
+    def through(
+        self, decode: Callable[[Iterator[Entry]], Iterator[tuple[Entry, Image | ZelligeError]]]
+    ) -> Iterator[Image]:
+        """One pass: what `decode` makes of the entries, in their order, without those that it could not read."""
         self.skipped, self.skipped_count = [], 0
-        for entry, loaded in ordered_map(_try_decode, self.entries(), self.workers):
-            if isinstance(loaded, LoadedImage):
-                yield ImageRecord(entry.key, loaded.pixels, entry.label, entry.text, loaded.several_frames)
+        for entry, image in decode(self.entries()):
+            if not isinstance(image, ZelligeError):
+                yield image
             elif self.strict:
-                raise loaded
+                raise image
             else:
-                self.skip(entry.key, reason_of(entry, loaded))
+                self.skip(entry.key, reason_of(entry, image))
 
 
 def printable(name: str) -> str:
@@ -141,11 +178,13 @@ def reason_of(entry: Entry, error: ZelligeError) -> str:
     return str(error).removeprefix(entry.key).lstrip()
 
 
-def _try_decode(entry: Entry) -> tuple[Entry, LoadedImage | ZelligeError]:
+def try_decode(entry: Entry) -> tuple[Entry, ImageRecord | ZelligeError]:
+    """The entry with its image, or with the reason why it has none."""
     try:
-        return entry, entry.decode()
+        loaded = entry.decode()
     except ZelligeError as error:
         return entry, error
+    return entry, ImageRecord(entry.key, loaded.pixels, entry.label, entry.text, loaded.several_frames)
 
 
 def _read_span(span: Span) -> bytes:
