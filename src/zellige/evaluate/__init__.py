@@ -2,16 +2,20 @@
 
 reconstruction.py   evaluate(tokenizer, source) → EvalResult
 rates.py            rate and distortion beside JPEG, WebP and AVIF (codecs.py)
+selection.py        metrics by name, and those whose weights are missing
+patches.py          Fréchet distance over crops
 result.py           the records, and write_json
+compare.py          compare: two results, if they were measured alike
 report.py           write_report: one self-contained HTML file
 table.py            the table of the command line
 pictures.py         contact_sheet: a PNG of originals, reconstructions, differences
 """
 
+from zellige.evaluate.compare import compare
 from zellige.evaluate.pictures import contact_sheet
 from zellige.evaluate.reconstruction import evaluate
 from zellige.evaluate.report import write_report
 from zellige.evaluate.result import EvalResult, write_json
 from zellige.evaluate.table import table
 
-__all__ = ["EvalResult", "contact_sheet", "evaluate", "table", "write_json", "write_report"]
+__all__ = ["EvalResult", "compare", "contact_sheet", "evaluate", "table", "write_json", "write_report"]

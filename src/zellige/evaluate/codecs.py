@@ -6,19 +6,17 @@ Real file bytes, headers included, at the image's own size.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image, features
 
-from zellige.data.parallel import ordered_map
-
 MAX_SIDE = 16_383
 """WebP's limit, the lowest of the three."""
 MAX_PIXELS = 1 << 24
-"""Twenty encodings of a larger image would take minutes."""
+"""Dozens of encodings of a larger image would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +26,30 @@ class Codec:
     Attributes:
         name: as printed; `format` as Pillow calls it.
         settings: the options, in words.
-        qualities: the encoder's own scale, ascending.
+        scale: lowest and highest value of the encoder's own scale.
+        qualities: those of a curve, ascending.
         options: fixed arguments of the encoder.
     """
 
     name: str
     format: str
     settings: str
+    scale: tuple[int, int]
     qualities: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-CODECS = (
-    Codec("JPEG", "JPEG", "libjpeg-turbo, optimized tables, 4:2:0", (1, 5, 10, 20, 35, 60, 85), {"optimize": True}),
-    Codec("WebP", "WEBP", "libwebp, lossy, method 6", (0, 5, 15, 30, 55, 80), {"method": 6}),
-    Codec("AVIF", "AVIF", "libavif, speed 6, 4:2:0", (0, 10, 20, 30, 45, 60, 75), {"speed": 6, "max_threads": 1}),
+JPEG = Codec(
+    "JPEG",
+    "JPEG",
+    "libjpeg-turbo, baseline, optimized tables, 4:2:0",
+    (1, 100),
+    (1, 3, 6, 12, 25, 50, 80),
+    {"optimize": True},
 )
+WEBP = Codec("WebP", "WEBP", "libwebp, lossy, method 6", (0, 100), (0, 5, 15, 35, 75), {"method": 6})
+AVIF = Codec("AVIF", "AVIF", "libavif, speed 6, 4:2:0", (0, 100), (0, 10, 25, 45, 65), {"speed": 6, "max_threads": 1})
+CODECS = (JPEG, WEBP, AVIF)
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,28 @@ def available() -> tuple[Codec, ...]:
     return tuple(c for c in CODECS if c.format == "JPEG" or features.check(c.format.lower()))
 
 
-def sweep(picture: np.ndarray, codecs: tuple[Codec, ...], workers: int) -> Iterator[Compressed]:
-    """uint8 (H, W, 3) by every codec at every quality, in order, a few computed ahead by `workers` threads."""
+def compress(picture: np.ndarray, codec: Codec, quality: int) -> Compressed:
+    """uint8 (H, W, 3) as a file, and as it is read again."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, codec.format, quality=quality, **codec.options)
+    return Compressed(codec, quality, file.tell(), np.array(Image.open(file).convert("RGB")))
 
-    def compress(job: tuple[Codec, int]) -> Compressed:
-        codec, quality = job
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, codec.format, quality=quality, **codec.options)
-        return Compressed(codec, quality, file.tell(), np.array(Image.open(file).convert("RGB")))
 
-    jobs = [(codec, quality) for codec in codecs for quality in codec.qualities]
-    return ordered_map(compress, jobs, workers)
+def at_bytes(picture: np.ndarray, codec: Codec, size: int) -> Compressed:
+    """The lowest quality whose file has at least `size` bytes: the codec never has fewer.
+
+    A file of the lowest quality may be larger by far; one of the highest may be smaller, and is given then.
+    """
+    low, high = codec.scale
+    found: Compressed | None = None
+    while low < high:
+        middle = (low + high) // 2
+        file = compress(picture, codec, middle)
+        if file.size >= size:
+            found, high = file, middle
+        else:
+            low = middle + 1
+    return found if found and found.quality == low else compress(picture, codec, low)
 
 
 def storable(picture: np.ndarray) -> bool:

@@ -9,16 +9,17 @@ from zellige.evaluate.markup import Markup
 from zellige.evaluate.result import CodeProfile, RateDistortion, RatePoint
 from zellige.evaluate.svg import Axis, Series, plot
 
-_QUALITY = {"psnr": ("PSNR, dB", "dB", 2.0), "ssim": ("SSIM", "", 0.05)}  # axis, unit, margin
+QUALITY = {"psnr": ("PSNR, dB", "dB", 2.0), "ms_ssim": ("MS-SSIM", "", 0.05)}
+"""Key of a measurement → label of its axis, unit, margin."""
 _HIGHEST_RATE = 4.0  # bits a pixel
 
 
 def rate_plot(study: RateDistortion, key: str) -> Markup | None:
-    """Quality `key` (``psnr`` or ``ssim``) over bits a pixel: codecs as curves, the tokenizer as a star.
+    """Quality `key`, of `QUALITY`, over bits a pixel: codecs as curves, the tokenizer as a star.
 
     Rates far above the tokenizer's and lossless points are left out; None if nothing is left.
     """
-    label, unit, margin = _QUALITY[key]
+    label, unit, margin = QUALITY[key]
 
     def place(point: RatePoint) -> tuple[float, float]:
         return point.rate.value, point.quality[key].value

@@ -5,18 +5,22 @@ The claim that tokens may make is quality at few bytes, so this reports where th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from zellige.core.pixels import from_uint8
-from zellige.evaluate.codecs import Codec, available, storable, sweep
-from zellige.evaluate.result import Comparison, RateCurve, RateDistortion, RatePoint
-from zellige.metrics import PSNR, SSIM, BitsPerPixel, Measurement, PerImageMetric
-from zellige.metrics.base import RunningMean
+from zellige.evaluate.codecs import Codec, at_bytes, available, compress, storable
+from zellige.evaluate.patches import PatchDistances
+from zellige.evaluate.result import AtBytes, RateCurve, RateDistortion, RatePoint
+from zellige.evaluate.threads import side_by_side
+from zellige.metrics import MSSSIM, PSNR, BitsPerPixel, PerImageMetric
+from zellige.metrics.features import ImageFeatures
+
+CURVE_IMAGES = 4
+"""Images that curves are over: each takes some twenty encodings and MS-SSIMs, the comparison at equal bytes three."""
+TOKENIZER = "tokenizer"
 
 
 class RateStudy:
@@ -24,17 +28,19 @@ class RateStudy:
 
     Args:
         limit: images taken in; the rest of a large set is not compressed, which would take longest.
+        network: of the Fréchet distance over crops; None leaves it out.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, network: ImageFeatures | None = None) -> None:
         self.limit, self.count = limit, 0
         self.codecs = available()
         self.points = {(c.name, q): _Point(f"{c.name} file") for c in self.codecs for q in c.qualities}
         self.own: dict[str, _Point] = {}
-        self.matches = {c.name: _Match() for c in self.codecs}
+        self.matches = {name: _Match(name) for name in (TOKENIZER, *(c.name for c in self.codecs))}
+        self.patches = PatchDistances(network) if network else None
 
     def add(self, picture: np.ndarray, reconstruction: Tensor, bits: Mapping[str, float]) -> None:
-        """Add an image that the tokenizer stored; one that a codec cannot store is left out of all curves.
+        """Add an image that the tokenizer stored; one that a codec cannot store is left out of everything.
 
         Args:
             picture: uint8 (H, W, 3).
@@ -44,30 +50,55 @@ class RateStudy:
         if self.count >= self.limit or not storable(picture):
             return
         self.count += 1
-        reference = from_uint8(picture)
-        psnr = 0.0
-        for coding, amount in bits.items():
-            psnr = self.own.setdefault(coding, _Point(coding)).add(reference, reconstruction.cpu(), amount)
+        reference, output = from_uint8(picture), reconstruction.cpu()
         *_, compared = bits.values()
-        curves: dict[str, list[tuple[float, float]]] = {}
-        for f in sweep(picture, self.codecs, torch.get_num_threads()):
-            quality = self.points[f.codec.name, f.quality].add(reference, from_uint8(f.decoded), 8 * f.size)
-            curves.setdefault(f.codec.name, []).append((8 * f.size, quality))
-        for name, curve in curves.items():
-            self.matches[name].add(curve, compared, psnr)
+        self._add_matches(picture, reference, output, compared)
+        if self.count > CURVE_IMAGES:
+            return
+        for coding, amount in bits.items():
+            self.own.setdefault(coding, _Point(coding)).add(reference, output, amount)
 
-    def result(self, reference: str) -> RateDistortion | None:
-        """The study over the set called `reference`; None if no image was taken in."""
+        def point(setting: tuple[Codec, int]) -> None:
+            codec, quality = setting
+            file = compress(picture, codec, quality)
+            self.points[codec.name, quality].add(reference, from_uint8(file.decoded), 8 * file.size)
+
+        side_by_side(point, [(codec, quality) for codec in self.codecs for quality in codec.qualities])
+
+    def result(self, reference: str, resize: str = "native size") -> RateDistortion | None:
+        """The study over the set called `reference`, prepared as `resize` says; None if no image was taken in."""
         if not self.count:
             return None
-        own = tuple(point.result(coding, reference) for coding, point in self.own.items())
-        curves = tuple(self._curve(codec, reference) for codec in self.codecs)
-        psnr = own[0].quality["psnr"]
-        comparisons = tuple(match.result(name, psnr) for name, match in self.matches.items())
-        return RateDistortion(own, curves, comparisons, self.count)
+        on = {"reference": reference, "resize": resize}
+        own = tuple(point.result(coding, on) for coding, point in self.own.items())
+        curves = tuple(self._curve(codec, on) for codec in self.codecs)
+        matches = tuple(match.result(on, self.patches) for match in self.matches.values())
+        return RateDistortion(own, curves, matches, self.count)
 
-    def _curve(self, codec: Codec, reference: str) -> RateCurve:
-        points = [self.points[codec.name, q].result(f"quality {q}", reference) for q in codec.qualities]
+    def _add_matches(self, picture: np.ndarray, reference: Tensor, output: Tensor, bits: float) -> None:
+        size = round(bits / 8)
+        if self.patches:
+            self.patches.add_original(reference)
+
+        def match(coder: Codec | None) -> None:
+            if coder is None:
+                self._add_match(self.matches[TOKENIZER], reference, output, bits)
+                return
+            file = at_bytes(picture, coder, size)
+            found = self.matches[coder.name]
+            found.larger += file.size > size and file.quality == coder.scale[0]
+            found.smaller += file.size < size
+            self._add_match(found, reference, from_uint8(file.decoded), 8 * file.size)
+
+        side_by_side(match, [*reversed(self.codecs), None])  # the slowest first
+
+    def _add_match(self, match: _Match, reference: Tensor, output: Tensor, bits: float) -> None:
+        match.point.add(reference, output, bits)
+        if self.patches:
+            self.patches.add(match.coder, output)
+
+    def _curve(self, codec: Codec, on: dict[str, str]) -> RateCurve:
+        points = [self.points[codec.name, q].result(f"quality {q}", on) for q in codec.qualities]
         return RateCurve(codec.name, codec.settings, tuple(sorted(points, key=lambda p: p.rate.value)))
 
 
@@ -76,49 +107,30 @@ class _Point:
 
     def __init__(self, coding: str) -> None:
         self.rate = BitsPerPixel(coding)
-        self.metrics: tuple[PerImageMetric, ...] = (PSNR(), SSIM())
+        self.metrics: tuple[PerImageMetric, ...] = (PSNR(), MSSSIM())
 
-    def add(self, reference: Tensor, output: Tensor, bits: float) -> float:
-        """Add an image; returns its PSNR."""
+    def add(self, reference: Tensor, output: Tensor, bits: float) -> None:
         self.rate.update(bits, *reference.shape[-2:])
-        psnr, _ = (metric.update(reference, output).item() for metric in self.metrics)
-        return psnr
+        for metric in self.metrics:
+            metric.update(reference, output)
 
-    def result(self, setting: str, reference: str) -> RatePoint:
-        measured = [m.on(reference=reference) for metric in self.metrics if metric.mean.count for m in metric.compute()]
+    def result(self, setting: str, on: dict[str, str]) -> RatePoint:
+        measured = [m for metric in self.metrics if metric.mean.count for m in metric.compute()]
         (rate,) = self.rate.compute()
-        return RatePoint(setting, rate.on(reference=reference), {m.protocol.key: m for m in measured})
+        return RatePoint(setting, rate.on(**on), {m.protocol.key: m.on(**on) for m in measured})
 
 
 class _Match:
-    """A codec's PSNR at the tokenizer's bytes, over the images where its files come that small and that large."""
+    """A coder at the tokenizer's bytes."""
 
-    def __init__(self) -> None:
-        self.codec, self.tokenizer = RunningMean(), RunningMean()
-        self.below, self.above = 0, 0
+    def __init__(self, coder: str) -> None:
+        self.coder = coder
+        self.point = _Point(".zel file" if coder == TOKENIZER else f"{coder} file")
+        self.larger = self.smaller = 0
 
-    def add(self, curve: Sequence[tuple[float, float]], bits: float, psnr: float) -> None:
-        sizes, qualities = zip(*sorted(curve), strict=True)
-        if bits < sizes[0]:
-            self.below += 1
-        elif bits > sizes[-1]:
-            self.above += 1
-        else:
-            at = float(np.interp(math.log(bits), np.log(sizes), qualities))
-            if math.isfinite(at) and math.isfinite(psnr):  # a lossless image has no PSNR to compare
-                self.codec.update(torch.tensor(at))
-                self.tokenizer.update(torch.tensor(psnr))
-
-    def result(self, codec: str, psnr: Measurement) -> Comparison:
-        def measured(mean: RunningMean, conditions: str) -> Measurement | None:
-            if not mean.count:
-                return None
-            measurement = Measurement(mean.value(), psnr.protocol, mean.spread())
-            return measurement.on(variant="at equal bytes", samples=mean.count, conditions=conditions)
-
-        interpolated = (
-            f"images where {codec} reaches the tokenizer's bytes; {codec} linear in log bytes between qualities"
-        )
-        return Comparison(
-            codec, measured(self.codec, interpolated), measured(self.tokenizer, interpolated), self.below, self.above
-        )
+    def result(self, on: dict[str, str], patches: PatchDistances | None) -> AtBytes:
+        point = self.point.result("at the tokenizer’s bytes", on)
+        distance = patches.measure(self.coder) if patches else None
+        if distance:
+            point.quality[distance.protocol.key] = distance.on(**on)
+        return AtBytes(self.coder, point, self.larger, self.smaller)

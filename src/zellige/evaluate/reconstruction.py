@@ -34,13 +34,13 @@ from zellige.evaluate.environment import environment, hardware
 from zellige.evaluate.pictures import example
 from zellige.evaluate.rates import RateStudy
 from zellige.evaluate.result import CodeProfile, EvalResult, Example, ImageResult, TokenizerFacts
+from zellige.evaluate.selection import PAIRED_NAMES, Selection, select
+from zellige.evaluate.threads import side_by_side
 from zellige.metrics import (
-    PAIRED,
     BitsPerPixel,
     CodebookUsage,
     Measurement,
     PairedMetric,
-    PerImageMetric,
     Rounding,
     Throughput,
 )
@@ -62,6 +62,7 @@ def evaluate(
     rounding: Rounding = "uint8",
     codecs: bool = True,
     codec_images: int = 64,
+    names: Sequence[str] | None = PAIRED_NAMES,
     metrics: Sequence[PairedMetric] = (),
     command: str = "",
     progress: Callable[[int], None] | None = None,
@@ -79,19 +80,23 @@ def evaluate(
         limit: at most so many images.
         rounding: measure reconstructions rounded to ``uint8``, as they would be saved, or as ``float``.
         codecs: also compress the first `codec_images` by JPEG, WebP and AVIF.
-        metrics: further ones, fresh, measured beside `PAIRED`: `FeatureDistances`, `lpips_distance` and so on.
+        names: metrics, of `zellige.evaluate.selection.NAMES`; None is all whose weights are on this machine. PSNR is
+            measured in any case.
+        metrics: further ones, fresh: `FeatureDistances` of a network of one's own, and so on.
         command: the command line, for the record.
         progress: called with the number of images done, after every batch.
 
     Raises:
-        UsageError: the source does not exist.
+        UsageError: the source does not exist; a name is unknown, or its weights are not on this machine.
         ZelligeError: no image could be read.
     """
     images = open_images(source) if isinstance(source, (str, Path)) else source
     if limit is not None and limit < 1:
         raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
-    study = RateStudy(codec_images) if codecs and tokenizer.codebook else None
-    run = _Run(tokenizer, batch_size, precision, [*(metric(rounding) for metric in PAIRED), *metrics], study)
+    selection = select(names, rounding)
+    selection.metrics += metrics
+    study = RateStudy(codec_images, selection.patches) if codecs and tokenizer.codebook else None
+    run = _Run(tokenizer, batch_size, precision, selection, study)
     numbered = enumerate(_sized(islice(images, limit), tokenizer.image_size))
     for batch in by_size(numbered, batch_size, lambda item: item[1].image.shape[:2]):
         run.add(batch)
@@ -116,7 +121,7 @@ class _Run:
         tokenizer: Tokenizer,
         batch_size: int,
         precision: torch.dtype,
-        paired: list[PairedMetric],
+        selection: Selection,
         study: RateStudy | None,
     ) -> None:
         self.tokenizer, self.precision, self.study = tokenizer, precision, study
@@ -124,7 +129,7 @@ class _Run:
         self.name, self.fingerprint = tokenizer.name, tokenizer.fingerprint()
         conditions = f"{hardware(self.device)}, {str(precision).removeprefix('torch.')}, batches of up to {batch_size}"
         self.speed = {task: Throughput(task, conditions) for task in ("encode", "decode")}
-        self.paired = paired
+        self.paired, self.unmeasured = selection.metrics, dict(selection.missing)
         discrete = bool(tokenizer.codebook)
         self.usage = CodebookUsage(tokenizer.codebook) if discrete else None
         self.rates = {coding: BitsPerPixel(coding) for coding in (FIXED_LENGTH, ZEL_FILE)} if discrete else {}
@@ -141,7 +146,8 @@ class _Run:
         tokens, output = self._round_trip(pixels.to(self.device))
         output = output[..., :height, :width].float()
         reference = pixels.to(output.device)
-        figures = {metric.protocol.key: metric.update(reference, output) for metric in self.paired}
+        values_of = side_by_side(lambda metric: metric.update(reference, output), self.paired)
+        figures = {metric.protocol.key: each for metric, each in zip(self.paired, values_of, strict=True)}
         if self.usage:
             self.usage.update(tokens)
         for i, (number, record) in enumerate(batch):
@@ -152,24 +158,32 @@ class _Run:
         """All figures, over what was added."""
         size = self.tokenizer.image_size
         resize = "native size" if size is None else f"short side to {size}, centre crop (ADM)"
-        found: list[Measurement] = []
-        for metric in (*self.paired, *self.rates.values(), *([self.usage] if self.usage else []), *self.speed.values()):
-            if not (isinstance(metric, PerImageMetric) and metric.mean.count == 0):  # all images too small for it
-                found += [m.on(reference=images.name, resize=resize) for m in metric.compute()]
+        found = [m for metric in self.paired for m in self._figures(metric)]
+        for other in (*self.rates.values(), *([self.usage] if self.usage else []), *self.speed.values()):
+            found += other.compute()
         return EvalResult(
             tokenizer=self._facts(),
             source=images.name,
             count=self.count,
-            measurements=tuple(found),
+            measurements=tuple(m.on(reference=images.name, resize=resize) for m in found),
             images=tuple(row for _, _, row in sorted(self.listed, key=lambda item: -item[1])),
             examples=tuple(shown for _, shown in sorted(self.examples, key=lambda item: item[0])),
             codes=self._profiles(),
-            rates=self.study.result(images.name) if self.study else None,
+            rates=self.study.result(images.name, resize) if self.study else None,
             skipped=tuple((skip.key, skip.reason) for skip in images.skipped),
             skipped_count=images.skipped_count,
             environment=environment(self.device),
             command=command,
+            unmeasured=tuple(self.unmeasured.items()),
         )
+
+    def _figures(self, metric: PairedMetric) -> tuple[Measurement, ...]:
+        """Those of `metric`; none, with the reason kept, where images are too small or too few for it."""
+        try:
+            return metric.compute()
+        except ZelligeError as error:
+            self.unmeasured[metric.protocol.title] = str(error)
+            return ()
 
     def _round_trip(self, pixels: Tensor) -> tuple[Tokens, Tensor]:
         """Tokens, on the CPU, and pixels of a batch, both timed, after a first batch to warm up."""

@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 from zellige.core.files import replacing
+from zellige.evaluate import equal_bytes
 from zellige.evaluate.figures import show, show_measurement, show_spread
 from zellige.evaluate.markup import Markup, h
 from zellige.evaluate.pictures import AMPLIFICATION, DISPLAY_SIDE, data_uri
-from zellige.evaluate.plots import code_caption, code_plot, rate_plot
-from zellige.evaluate.result import Comparison, EvalResult, Example, ImageResult
+from zellige.evaluate.plots import QUALITY, code_caption, code_plot, rate_plot
+from zellige.evaluate.result import EvalResult, Example, ImageResult, RateDistortion
 from zellige.evaluate.tiles import band
-from zellige.metrics import Measurement
 
 _HEADLINES = {  # key of a measurement → what the page calls it
     "psnr": "PSNR",
@@ -62,7 +62,7 @@ def report_html(result: EvalResult) -> str:
         _gallery(result.examples),
         _rates(result),
         _codes(result),
-        _figures(result.measurements),
+        _figures(result),
         _images(result),
         _skipped(result),
         _provenance(result),
@@ -152,35 +152,35 @@ def _rates(result: EvalResult) -> Markup | None:
     study = result.rates
     if study is None:
         return None
-    images = f"{study.images:,} image{'s' * (study.images != 1)}"
+    curves = study.tokenizer[-1].rate.protocol.samples
     intro = (
-        f"Means over the same {images}, in real file bytes with headers. The tokenizer’s network, which both sides "
-        "must have, is not counted. In bits per pixel the tokens take "
+        "Real file bytes with headers. The tokenizer’s network, which both sides "
+        f"must have, is not counted. Curves are means over the first {curves:,} image{'s' * (curves != 1)}; "
+        "there the tokens take, in bits per pixel, "
         + " and ".join(f"{show_measurement(p.rate).removesuffix(' bpp')} ({p.setting})" for p in study.tokenizer)
         + "."
     )
-    plots = [rate_plot(study, key) for key in study.tokenizer[-1].quality]
+    plots = [rate_plot(study, key) for key in QUALITY if key in study.tokenizer[-1].quality]
     settings = "; ".join(f"{curve.codec}: {curve.settings}" for curve in study.codecs)
     return h(
         "section",
         h("h2", "Rate and distortion"),
         h("p", intro, class_="note"),
         h("div", [h("figure", each) for each in plots if each], class_="plots"),
-        h("h3", "At the tokenizer’s own bytes"),
-        h("ul", [h("li", _comparison(c)) for c in study.comparisons]),
-        h("p", f"{settings}. Interpolated between qualities, image by image, and never extrapolated.", class_="note"),
+        h("h3", equal_bytes.title(study)),
+        _equal_bytes(study),
+        h("p", f"{equal_bytes.notes(study)} {settings}.", class_="note"),
     )
 
 
-def _comparison(c: Comparison) -> str:
-    beyond = [f"{c.below:,} below {c.codec}’s smallest file"] * bool(c.below)
-    beyond += [f"{c.above:,} above its largest"] * bool(c.above)
-    if c.codec_psnr is None or c.tokenizer_psnr is None:
-        return f"{c.codec}: no image to compare ({', '.join(beyond) or 'all are stored without loss'})"
-    gain = c.tokenizer_psnr.value - c.codec_psnr.value
-    text = f"{c.codec} has {show_measurement(c.codec_psnr)}, the tokenizer {show_measurement(c.tokenizer_psnr)}"
-    text += f": {abs(gain):.2f} dB {'more' if gain >= 0 else 'less'}"
-    return f"{text} (over {c.codec_psnr.protocol.samples:,} images; {', '.join(beyond)})" if beyond else text
+def _equal_bytes(study: RateDistortion) -> Markup:
+    _, *names = equal_bytes.headers(study)
+    rows = []
+    for (name, *values), coded in zip(equal_bytes.rows(study), study.at_bytes, strict=True):
+        how = [m.protocol.describe() for m in (coded.point.rate, *coded.point.quality.values())]
+        cells = [h("td", value, class_="number", title=text) for value, text in zip(values, how, strict=True)]
+        rows.append(h("tr", h("th", name, scope="row"), cells))
+    return _table(("", *((name, "number") for name in names)), rows, "figures")
 
 
 def _codes(result: EvalResult) -> Markup | None:
@@ -194,9 +194,9 @@ def _codes(result: EvalResult) -> Markup | None:
     return h("section", h("h2", "Codes"), h("p", intro, class_="note"), h("div", plots, _facts(named), class_="plots"))
 
 
-def _figures(measurements: Sequence[Measurement]) -> Markup:
+def _figures(result: EvalResult) -> Markup:
     rows = []
-    for m in measurements:
+    for m in result.measurements:
         p = m.protocol
         parts = (p.definition, p.rounding and f"on {p.rounding} in {p.data_range}", p.resize, p.network, p.conditions)
         how = "; ".join(part for part in (*parts, f"n = {p.samples:,}") if part)
@@ -216,6 +216,7 @@ def _figures(measurements: Sequence[Measurement]) -> Markup:
         h("h2", "Figures"),
         h("p", "Spread is the standard deviation over images.", class_="note"),
         _table(names, rows, "figures"),
+        [h("p", f"Not measured: {name}, as {why}.", class_="note") for name, why in result.unmeasured],
     )
 
 

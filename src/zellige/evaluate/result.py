@@ -97,30 +97,34 @@ class RateCurve:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A codec at the tokenizer's own bytes, image by image, interpolated between its qualities.
+class AtBytes:
+    """A coder with every image in as many bytes as the tokenizer's file, or in the next larger file it can make.
 
     Attributes:
-        codec_psnr, tokenizer_psnr: means over the images where the codec's range holds that size;
-            None if there is no such image.
-        below, above: images that the tokenizer stores in less than the codec's smallest file, or in
-            more than its largest: these are never extrapolated.
+        coder: name of the codec, or of the tokenizer.
+        larger: images of which even the codec's smallest file is larger; that one is taken.
+        smaller: images of which even its largest file is smaller; that one is taken.
     """
 
-    codec: str
-    codec_psnr: Measurement | None
-    tokenizer_psnr: Measurement | None
-    below: int
-    above: int
+    coder: str
+    point: RatePoint
+    larger: int = 0
+    smaller: int = 0
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """The tokenizer's points, one a way of counting its bits, the codecs' curves, and the comparison."""
+    """Curves over few images, and a comparison at equal bytes over more.
+
+    Attributes:
+        tokenizer: its points, one a way of counting its bits, over the same images as the codecs' curves.
+        at_bytes: the tokenizer first, then each codec.
+        images: how many `at_bytes` is over.
+    """
 
     tokenizer: tuple[RatePoint, ...]
     codecs: tuple[RateCurve, ...]
-    comparisons: tuple[Comparison, ...]
+    at_bytes: tuple[AtBytes, ...]
     images: int
 
 
@@ -137,6 +141,7 @@ class EvalResult:
         skipped: files that could not be read, and why; `skipped_count` counts those beyond the list too.
         environment: versions, hardware, date.
         command: what was run.
+        unmeasured: figures that could not be had, and why: weights that are missing, images too small or too few.
     """
 
     tokenizer: TokenizerFacts
@@ -151,6 +156,7 @@ class EvalResult:
     skipped_count: int
     environment: dict[str, str]
     command: str = ""
+    unmeasured: tuple[tuple[str, str], ...] = ()
 
     def __getitem__(self, key: str) -> Measurement:
         """The measurement of a key: ``result["psnr"]``."""
