@@ -4,7 +4,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test lint parity docs clean help
+.PHONY: demo test lint parity bench docs clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -36,10 +36,13 @@ lint: $(VENV)/dev.stamp  ## style, types, imports, dependencies, spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
-	$(BIN)/codespell src tests docs *.md Makefile
+	$(BIN)/codespell src tests docs benchmarks *.md Makefile
 
 parity: $(VENV)/dev.stamp  ## our networks against golden cases: make parity CASES='a.npz b.npz'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity $(or $(CASES),$(sort $(shell find tests/goldens -name '*.npz')))
+
+bench: $(VENV)/bench.stamp  ## our speed against that of others: make bench ROWS='1 5'
+	$(BIN)/python -m benchmarks $(ROWS)
 
 docs: $(VENV)/docs.stamp  ## the site, in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html

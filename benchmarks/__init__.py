@@ -1,0 +1,1 @@
+"""Our speed against that of others, as ratios on one machine in one run: `python -m benchmarks`."""

@@ -1,0 +1,64 @@
+"""`python -m benchmarks [ROW …]`: run rows of the comparison, each in a process of its own, and record them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import Bench
+from benchmarks.machine import machine
+from benchmarks.results import record
+from zellige.data.parallel import usable_cpus
+
+ROWS = {
+    "1": "nearest_code",
+    "2": "residual",
+    "3": "moving_average",
+    "4": "lookup_free",
+    "5": "vq16",
+    "6": "tiling",
+    "9": "frechet",
+    "12a": "data",
+    "folder": "folder",
+}
+
+
+def main() -> None:
+    """Run the rows named on the command line, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="timings of each side")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder to record in")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # file of the one row that a child process runs
+    wanted = parser.parse_args()
+    if unknown := set(wanted.rows) - set(ROWS):
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    torch.set_num_threads(usable_cpus())
+    if wanted.into:
+        bench = Bench(wanted.rounds)
+        importlib.import_module(f"benchmarks.{ROWS[wanted.rows[0]]}").run(bench)
+        wanted.into.write_text(json.dumps(bench.record()))
+        return
+    failed = []
+    for row in wanted.rows or ROWS:
+        print(f"row {row}: {ROWS[row]}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            into = Path(folder) / "row.json"
+            command = [sys.executable, "-m", "benchmarks", row, "--rounds", str(wanted.rounds), "--into", str(into)]
+            if subprocess.run(command, check=False).returncode:
+                failed.append(row)
+            else:
+                print(record(wanted.results, row, json.loads(into.read_text()), machine(), list(ROWS)))
+    if failed:
+        sys.exit(f"failed: row {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
