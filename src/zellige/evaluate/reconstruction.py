@@ -44,6 +44,7 @@ from zellige.metrics import (
     Rounding,
     Throughput,
 )
+from zellige.metrics.distribution import FeatureDistances
 from zellige.metrics.rate import FIXED_LENGTH
 
 EXAMPLES = 8
@@ -179,6 +180,11 @@ class _Run:
 
     def _figures(self, metric: PairedMetric) -> tuple[Measurement, ...]:
         """Those of `metric`; none, with the reason kept, where images are too small or too few for it."""
+        if isinstance(metric, FeatureDistances) and metric.manifold:
+            needed = metric.manifold.neighbours + 1
+            if metric.fake.count < needed:
+                metric.manifold = None
+                self.unmeasured["precision and recall"] = f"they need {needed} or more images"
         try:
             return metric.compute()
         except ZelligeError as error:

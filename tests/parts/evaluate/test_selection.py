@@ -91,6 +91,14 @@ def test_too_few_images_for_a_set_metric_leave_the_rest(
     assert "2 or more images" in dict(result.unmeasured)["FD-efficientnet_lite0"]
 
 
+def test_the_frechet_distance_of_few_images_stays_where_precision_and_recall_cannot(
+    only_efficientnet: None, tokenizer: BlockMean, photos: Path
+) -> None:
+    result = evaluate(tokenizer, photos, names=["fd", "prc"], limit=3, codecs=False)
+    assert result["fd_efficientnet_lite0"].protocol.samples == 3
+    assert dict(result.unmeasured) == {"precision and recall": "they need 4 or more images"}
+
+
 def test_lpips_takes_the_first_network_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(net: str) -> LPIPS:
         if net == "alex":
