@@ -77,11 +77,11 @@ class RateStudy:
 
     def _add_matches(self, picture: np.ndarray, reference: Tensor, output: Tensor, bits: float) -> None:
         size = round(bits / 8)
-        if self.patches:
-            self.patches.add_original(reference)
 
         def match(coder: Codec | None) -> None:
             if coder is None:
+                if self.patches:
+                    self.patches.add_original(reference)
                 self._add_match(self.matches[TOKENIZER], reference, output, bits)
                 return
             file = at_bytes(picture, coder, size)
