@@ -26,7 +26,7 @@ def test_wrong_and_missing_metrics_are_one_line(
     monkeypatch.setenv("ZELLIGE_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    zellige(*line, "lpips").refused(2, str(tmp_path / "weights"), "efficientnet_lite0")
+    zellige(*line, "lpips").refused(2, str(tmp_path / "weights"), "efficientnet_lite0", "metric fd")
     zellige(*line, "fd").refused(2, str(tmp_path / "weights"), "zellige[features]")
     assert not (tmp_path / "out").exists()
 

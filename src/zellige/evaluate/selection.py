@@ -81,7 +81,7 @@ def _lpips(rounding: Rounding) -> PerceptualDistance:
             return lpips_distance(load_lpips(net), net, rounding)
         except UsageError as error:
             missing.append(error)
-    raise missing[0]
+    raise UsageError(f"{missing[0]}, as the metric fd does")
 
 
 def _distances(wanted: set[str], rounding: Rounding) -> FeatureDistances:
