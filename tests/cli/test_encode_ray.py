@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,7 +78,8 @@ def test_killed_workers_change_nothing(
     local = zellige(*common, tmp_path / "local.parquet").done()
     killed: list[str] = []
     on_write(monkeypatch, 3, lambda: killed.extend(kill_workers()))
-    remote = zellige(*common, tmp_path / "ray.parquet", "--engine", "ray").done()
+    remote = zellige(*common, tmp_path / "ray.parquet", "--engine", "ray", "--json").done()
+    assert json.loads(remote.out)["images"] == 40
     assert sum(title.startswith("ray::Worker") for title in killed) == 2, killed
     assert "skipped 2 files" in remote.err
     assert remote.err.endswith(local.err)
@@ -108,6 +111,19 @@ def test_what_cannot_be_is_said_in_one_line(zellige: Run, tokenizer: Path, folde
     zellige("encode", folder, *common, "--device", "cuda").refused(2, "the Ray cluster has no GPU")
     zellige("encode", tmp_path / "text.png", *common).refused(1, "text.png")
     assert not (tmp_path / "x.parquet").exists()
+
+
+def test_cluster_that_is_not_there(
+    zellige: Run, tokenizer: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed; it comes with zellige[ray]")
+    with socket.socket() as taken:  # bound and not listening: nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        line = ("encode", photo, "-t", tokenizer, "-o", tmp_path / "x.parquet", "--engine", "ray")
+        zellige(*line).refused(1, address, "cannot be reached: connection refused")
 
 
 def test_device_that_workers_do_not_have() -> None:

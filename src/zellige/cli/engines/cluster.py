@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from zellige.core.errors import MissingExtra, UsageError, ZelligeError, reason
 
@@ -165,24 +167,40 @@ def _cluster() -> Iterator[dict[str, float]]:
     """The resources of a cluster, to which this process is connected for as long as the block runs."""
     import ray
 
-    if ray.is_initialized():
-        yield ray.cluster_resources()
-        return
-    main = threading.current_thread() is threading.main_thread()
+    with _quiet():
+        if ray.is_initialized():
+            yield ray.cluster_resources()
+            return
+        _connect()
+        try:
+            yield ray.cluster_resources()
+        finally:
+            ray.shutdown()
+
+
+def _connect() -> None:
+    """Connect to a cluster, or start one. Raises `ZelligeError`."""
+    import ray
+
+    where = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = where.rpartition(":")
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
+        if host and "/" not in host and port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:
-        where = os.environ.get("RAY_ADDRESS")
-        raise ZelligeError(
-            f"the Ray cluster at {where} cannot be reached: {reason(error)}"
-            if where
-            else f"Ray does not start: {reason(error)}"
-        ) from error
+        what = f"the Ray cluster at {where} (RAY_ADDRESS) cannot be reached" if where else "Ray does not start"
+        raise ZelligeError(f"{what}: {reason(error)}") from error
     finally:
-        if main:
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in place, which saves nothing
-    try:
-        yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off stdout, which is for results, what Ray prints there of workers that end, even without log_to_driver."""
+    from ray._private import worker
+
+    with patch.object(worker, "print_to_stdstream", lambda *_, **__: None, create=True):
+        yield
