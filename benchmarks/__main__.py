@@ -35,12 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=7, help="timings of each side")
+    parser.add_argument("--threads", type=int, default=usable_cpus(), help="of torch; all CPUs unless told")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder to record in")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # file of the one row that a child process runs
     wanted = parser.parse_args()
     if unknown := set(wanted.rows) - set(ROWS):
         parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    torch.set_num_threads(usable_cpus())
+    torch.set_num_threads(wanted.threads)
     if wanted.into:
         bench = Bench(wanted.rounds)
         importlib.import_module(f"benchmarks.{ROWS[wanted.rows[0]]}").run(bench)
@@ -51,7 +52,8 @@ def main() -> None:
         print(f"row {row}: {ROWS[row]}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             into = Path(folder) / "row.json"
-            command = [sys.executable, "-m", "benchmarks", row, "--rounds", str(wanted.rounds), "--into", str(into)]
+            settings = ["--rounds", str(wanted.rounds), "--threads", str(wanted.threads)]
+            command = [sys.executable, "-m", "benchmarks", row, *settings, "--into", str(into)]
             if subprocess.run(command, check=False).returncode:
                 failed.append(row)
             else:

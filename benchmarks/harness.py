@@ -106,7 +106,7 @@ class Bench:
     facts: list[Fact] = field(default_factory=list)
 
     def compare(self, job: str, ours: tuple[str, Call], peers: list[Peer], *, equal: str, memory: bool = False) -> None:
-        """Time `ours` (name, call) and its `peers` in turn, without gradients being recorded unless a call does."""
+        """Time `ours` (name, call) and its `peers` in turn; `equal` says what was required of their results."""
         sides = [ours, *((peer.name, peer.run) for peer in peers)]
         megabytes = [peak_extra(run) if memory else None for _, run in sides]
         repeats = [_repeats(run) for _, run in sides]

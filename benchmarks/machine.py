@@ -37,7 +37,7 @@ def machine() -> dict[str, str]:
     rates = f"{quiet[0]:.0f} / {quiet[1]:.0f} GFLOP/s when quiet" if quiet else "a class without known rates"
     return {
         "processor": cpu_name(),
-        "class": f"{instruction()}, {threads} threads: {rates}",
+        "class": f"{instruction()}, {threads} thread{'s' * (threads > 1)}: {rates}",
         "torch": torch.__version__,
     }
 
