@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def from_uint8(array: np.ndarray | Tensor) -> Tensor:
     """uint8 (H, W, 3) or (B, H, W, 3) to float (B, 3, H, W) in [-1, 1], channels-last in memory."""
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.copy()  # torch warns of arrays that it cannot write to
     t = torch.as_tensor(array)
     if t.dtype != torch.uint8 or t.ndim not in (3, 4) or t.shape[-1] != 3:
         raise UsageError(f"an image array is uint8 (H, W, 3) or (B, H, W, 3); got {t.dtype} {tuple(t.shape)}")
