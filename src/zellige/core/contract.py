@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -126,14 +126,18 @@ class Tokenizer(Model):
             its own that a decoded pixel sees); None where it is the whole image.
         variable_length: whether `encode` takes a budget.
         samples: whether the decoder draws its output, so that `decode` takes steps and guidance.
+        quantizer: of discrete tokenizers, the `zellige.quantize.Quantizer` whose `neighbours` perturbation asks for.
+        decoding: the children that work on codes alone: what is trained once codes are frozen.
     """
 
+    decoding: ClassVar[tuple[str, ...]] = ("decoder",)
     stride: int = 1
     image_size: int | None = None
     receptive_field: tuple[int, int] | None = None
     codebook: tuple[int, ...] = ()
     variable_length: bool = False
     samples: bool = False
+    codes_frozen: bool = False
 
     @abstractmethod
     def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens: ...
@@ -156,6 +160,23 @@ class Tokenizer(Model):
         """
         if budget is not None and not self.variable_length:
             raise UsageError(f"{self.name} has a fixed number of tokens; it takes no budget")
+        return self._encode(self._prepare(x), condition, budget)
+
+    @torch.no_grad()
+    def encode_latents(self, x: ImageLike) -> tuple[Tensor, Tokens]:
+        """Latents (B, N, D) as the quantizer sees them, and the tokens they become, by one pass of the encoder.
+
+        Images as for `encode`. For discrete tokenizers, whose ids are ``quantizer.encode(latents)``.
+        """
+        return self._encode_latents(self._prepare(x))
+
+    def _encode_latents(self, x: Tensor) -> tuple[Tensor, Tokens]:
+        """From a whole forward pass; a system whose decoder costs much gives them without it."""
+        found: Reconstruction = self(x)
+        return found.latents, found.tokens
+
+    def _prepare(self, x: ImageLike) -> Tensor:
+        """What callers pass, as pixels on the device of the weights, of a size that the system takes."""
         from zellige.core.pixels import pad_to_multiple, to_pixels
 
         pixels = to_pixels(x).to(self.device)
@@ -164,7 +185,7 @@ class Tokenizer(Model):
                 f"{self.name} takes {self.image_size}×{self.image_size} images; this one is "
                 f"{pixels.shape[-1]}×{pixels.shape[-2]}: resize and crop it first"
             )
-        return self._encode(pad_to_multiple(pixels, self.stride), condition, budget)
+        return pad_to_multiple(pixels, self.stride)
 
     @torch.no_grad()
     def decode(
@@ -190,6 +211,22 @@ class Tokenizer(Model):
     @abstractmethod
     def forward(self, x: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients; x is (B, 3, H, W) in [-1, 1]."""
+
+    def freeze_codes(self) -> None:
+        """From now on train the decoder alone: an image keeps its codes, and they their vectors."""
+        for name, part in self.named_children():
+            if name not in self.decoding:
+                part.requires_grad_(False)
+        self.codes_frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; frozen codes take no part in it, so that statistics of codes stay too."""
+        super().train(mode)
+        if self.codes_frozen:
+            for name, part in self.named_children():
+                part.train(mode and name in self.decoding)
+        return self
 
     def last_layer(self) -> Tensor:
         """The weight that makes the pixels: what adaptive loss weights differentiate at."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.pixels import from_uint8
+from zellige.data.area import ByArea
 from zellige.data.parallel import ordered_map
 from zellige.data.shuffle import epoch_order, shuffled
 from zellige.data.source import Entry, ImageSource, reason_of
@@ -39,12 +40,13 @@ class TrainStream:
         seed: of the order and the crops.
         crops_per_image: crops taken from one decoded image; they share a batch. Saves decoding.
         min_side: images with a shorter side are left out.
+        area: draw an image once an epoch for every so many pixels of it, at least once; None draws each once.
         rank: number of this process among `world` that train together; each gets its own images.
         workers: decoding threads; as the source's unless told.
         buffer: images in the shuffle buffer of a source that cannot be indexed.
 
     Raises:
-        UsageError: there is no image.
+        UsageError: there is no image, or the source cannot be drawn by area.
         DataError: none is left once the broken and the small ones are left out.
     """
 
@@ -57,6 +59,7 @@ class TrainStream:
         seed: int = 0,
         crops_per_image: int = 1,
         min_side: int = 1,
+        area: int | None = None,
         rank: int = 0,
         world: int = 1,
         workers: int | None = None,
@@ -78,6 +81,10 @@ class TrainStream:
         self._lock = threading.Lock()
         if self.index is not None and len(self.index) == 0:
             raise self._nothing_left(0)
+        if area is not None:
+            if self.index is None:
+                raise UsageError(f"{source.name} is only read from front to back: its images cannot be drawn by area")
+            self.index = ByArea(self.index, area, self.workers)
 
     def __iter__(self) -> Iterator[Tensor]:
         """Batches from where the state says on."""

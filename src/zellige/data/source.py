@@ -19,7 +19,7 @@ import numpy as np
 
 from zellige.core.errors import DataError, ZelligeError
 from zellige.core.files import reading
-from zellige.core.images import LoadedImage, read_image
+from zellige.core.images import LoadedImage, image_size, read_image
 from zellige.data.parallel import default_workers, ordered_map
 
 MAX_ENTRY_BYTES = 1 << 30
@@ -106,9 +106,14 @@ class Entry:
 
     def decode(self, short_side: int | None = None) -> LoadedImage:
         """The picture; `short_side` as in `zellige.core.images.read_image`. Raises `DataError`."""
-        if isinstance(self.blob, Span):
-            return read_image(_read_span(self.blob), name=self.key, short_side=short_side)
-        return read_image(self.blob, name=self.key, short_side=short_side)
+        return read_image(self._bytes(), name=self.key, short_side=short_side)
+
+    def size(self) -> tuple[int, int]:
+        """Width and height, from the header alone. Raises `DataError`."""
+        return image_size(self._bytes(), name=self.key)
+
+    def _bytes(self) -> Path | bytes:
+        return _read_span(self.blob) if isinstance(self.blob, Span) else self.blob
 
 
 class ImageSource(ABC):

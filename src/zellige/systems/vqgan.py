@@ -49,6 +49,7 @@ class VQGAN(Tokenizer):
 
     config_class: ClassVar[type] = VQGANConfig
     system = "vqgan"
+    decoding = ("project_out", "decoder")
     config: VQGANConfig
 
     def __init__(self, config: VQGANConfig) -> None:
@@ -89,9 +90,14 @@ class VQGAN(Tokenizer):
         return self.decoder.conv_out.weight
 
     def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens:
+        return self._encode_latents(x)[1]
+
+    def _encode_latents(self, x: Tensor) -> tuple[Tensor, Tokens]:
         z = self.latents(x)
-        code = self.quantizer.encode(to_sequence(z))
-        return self._tokens(code, code, tuple(z.shape[-2:]))
+        grid = tuple(z.shape[-2:])
+        z = to_sequence(z)
+        code = self.quantizer.encode(z)
+        return z, self._tokens(code, code, grid)
 
     def _decode(
         self, tokens: Tokens, condition: Any, seed: int | None, steps: int | None, guidance: float | None

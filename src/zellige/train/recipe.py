@@ -17,6 +17,8 @@ from zellige.core.errors import UsageError, nearest
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+SHARE = 4
+"""Crops, in area, for which an image is drawn once where images are drawn by area."""
 
 
 class Part(BaseModel):
@@ -34,6 +36,8 @@ class Data(Part):
         crops_per_image: crops taken from one decoded image.
         scale: smallest and largest side of a crop before it is resized, as a share of the short side.
         min_side: images with a shorter side, in pixels, are left out.
+        draw: ``image`` draws each image once an epoch; ``area`` once for every `SHARE` crops that it has room
+            for, so that large photographs are not drowned by many small ones.
     """
 
     train: list[str] = Field(min_length=1)
@@ -41,6 +45,12 @@ class Data(Part):
     crops_per_image: int = Field(1, ge=1)
     scale: tuple[Share, Share] = (0.5, 1.0)
     min_side: int = Field(1, ge=1)
+    draw: Literal["image", "area"] = "image"
+
+    @property
+    def area(self) -> int | None:
+        """Pixels for which an image is drawn once."""
+        return SHARE * self.crop**2 if self.draw == "area" else None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -136,7 +146,10 @@ class Recipe(Part):
     """One run of the tokenizer loop.
 
     Attributes:
-        tokenizer: ``system/preset``; `config` overrides its settings.
+        tokenizer: ``system/preset``; `config` overrides its settings. Or, to go on from trained weights, what
+            `zellige.load` takes.
+        start: ``fresh`` draws new weights; ``trained`` loads those of `tokenizer`.
+        trains: ``all`` of the tokenizer, or the ``decoder`` alone: codes and their meaning stay as they are.
         batch_size: crops that a process sees at a time.
         accumulate: batches whose gradients make one step.
         steps: optimizer steps; a step sees `accumulate` × `batch_size` crops on each process.
@@ -149,6 +162,8 @@ class Recipe(Part):
 
     tokenizer: str
     config: dict[str, Any] = Field(default_factory=dict)
+    start: Literal["fresh", "trained"] = "fresh"
+    trains: Literal["all", "decoder"] = "all"
     data: Data
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -162,6 +177,12 @@ class Recipe(Part):
     checkpoint_every: int = Field(500, ge=1)
     sample_every: int = Field(500, ge=0)
     tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _trained_weights_fit(self) -> Self:
+        if self.start == "trained" and self.config:
+            raise ValueError("trained weights bring their settings: leave config out, or override it with config={}")
+        return self
 
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
@@ -231,5 +252,5 @@ def _first_problem(error: ValidationError) -> str:
             inner = group.model_fields[str(part)].annotation
             group = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else group
         return f"unknown key '{where}'; there is {', '.join(group.model_fields)}"
-    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+    got = "" if first["type"] == "missing" or not first["loc"] else f" (got {first['input']!r})"
     return f"'{where}': {first['msg'].lower()}{got}"

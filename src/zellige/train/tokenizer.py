@@ -23,7 +23,7 @@ from torch.func import functional_call
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError
 from zellige.core.files import replacing
-from zellige.core.hub import WEIGHTS, write_model
+from zellige.core.hub import WEIGHTS, load, write_model
 from zellige.core.registry import build
 from zellige.data import TrainStream, open_images
 from zellige.data.transforms import RandomScaleCrop
@@ -89,11 +89,13 @@ class TokenizerRun:
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
         torch.manual_seed(recipe.seed)
-        tokenizer = build(recipe.tokenizer, **recipe.config)
-        assert isinstance(tokenizer, Tokenizer)
+        tokenizer = start_tokenizer(recipe)
         _check_crop(recipe.data.crop, tokenizer)
         self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(self.tokenizer.parameters(), recipe.optimizer)
+        if recipe.trains == "decoder":
+            self.tokenizer.freeze_codes()
+        trained = [p for p in self.tokenizer.parameters() if p.requires_grad]
+        optimizer = make_optimizer(trained, recipe.optimizer)
         self.average = {k: v.detach().clone() for k, v in self.tokenizer.state_dict().items()}
         self.perceptual, self.critic = self._judges()
         self.stream = TrainStream(
@@ -103,6 +105,7 @@ class TokenizerRun:
             seed=recipe.seed,
             crops_per_image=recipe.data.crops_per_image,
             min_side=recipe.data.min_side,
+            area=recipe.data.area,
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
         )
@@ -266,6 +269,14 @@ class TokenizerRun:
             temporary.write_text(self.recipe.model_dump_json(indent=1), "utf-8")
         board = self.output / "tensorboard" if self.recipe.tensorboard else None
         return Log(self.output / LOG, self.step, on_log, board)
+
+
+def start_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The tokenizer that a run begins with: new weights, or trained ones."""
+    tokenizer = build(recipe.tokenizer, **recipe.config) if recipe.start == "fresh" else load(recipe.tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        raise UsageError(f"'{recipe.tokenizer}' is no tokenizer; this loop trains tokenizers")
+    return tokenizer
 
 
 def _check_crop(crop: int, tokenizer: Tokenizer) -> None:

@@ -159,3 +159,26 @@ def test_shuffle_buffer_gives_everything_once_and_moves_it_little() -> None:
     assert sorted(out) == list(range(200))
     assert out != list(range(200))
     assert all(value <= place + 10 for place, value in enumerate(out))
+
+
+def test_by_area_draws_a_large_image_as_often_as_its_pixels_allow(tmp_path: Path) -> None:
+    for number, (height, width) in enumerate(((16, 16), (32, 64))):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(50 + 100 * number, height, width))
+    stream = TrainStream(open_images(tmp_path), RandomCrop(16), 9, area=16 * 16)
+    (batch,) = take(stream, 1)  # one epoch: 1 of the small image, 8 of the large one
+    assert sorted((batch.mean((1, 2, 3)) > 0).tolist()) == [False] + [True] * 8
+
+
+def test_by_area_names_a_broken_image_when_its_turn_comes(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").write_bytes(b"nothing")
+    (tmp_path / "1.jpg").write_bytes(jpeg(50, 16, 16))
+    stream = TrainStream(open_images(tmp_path), 8, 2, area=64)
+    take(stream, 4)
+    assert [skipped.key for skipped in stream.source.skipped] == ["0.jpg"]
+
+
+def test_a_set_without_numbers_cannot_be_drawn_by_area(tmp_path: Path) -> None:
+    source = open_images(shard(tmp_path / "a.tar.gz", range(3), "w:gz"))
+    assert source.index() is None
+    with pytest.raises(UsageError, match="cannot be drawn by area"):
+        TrainStream(source, 8, 2, area=64)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from zellige.core.contract import Tokenizer
 from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.hub import load
+from zellige.core.registry import build
 from zellige.core.tensors import read_tensors, write_tensors
 from zellige.train import tokenizer as loop
 from zellige.train.checkpoint import CHECKPOINT, HEADER
@@ -147,3 +149,32 @@ def test_only_leftovers_of_a_run_are_removed(whole: Path, tmp_path: Path) -> Non
     (tmp_path / f".{CHECKPOINT}.1.tmp").write_text("cut off")
     loop.train_tokenizer(recipe("steps=2"), tmp_path, resume=True)
     assert not (tmp_path / f".{CHECKPOINT}.1.tmp").exists()
+
+
+def test_a_run_goes_on_from_trained_weights_and_leaves_codes_alone(whole: Path, tmp_path: Path) -> None:
+    before = load(whole / "model.safetensors", quiet=True)
+    settings = [f"tokenizer={whole}", "start=trained", "trains=decoder", "data.draw=area", "data.crop=32", "config={}"]
+    settings += ["batch_size=4", "steps=3"]
+    loop.train_tokenizer(load_recipe("zellige-photo/tiny", settings), tmp_path)
+    after = load(tmp_path / "model.safetensors", quiet=True)
+    changed = {k.split(".")[0] for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
+    assert changed == {"decoder"}
+
+
+def test_trained_weights_bring_their_settings() -> None:
+    with pytest.raises(UsageError, match="leave config out"):
+        recipe("start=trained")
+
+
+def test_frozen_codes_keep_their_statistics() -> None:
+    settings = {"codes": 8, "decay": 0.9}
+    model = build("vqgan/f16", channels=32, multipliers=(1,), blocks=1, decoder_blocks=1, attention=False, latent=8,
+                  dim=8, quantizer="ema", quantizer_settings=settings)  # fmt: skip
+    assert isinstance(model, Tokenizer)
+    model.freeze_codes()
+    model.train()
+    before = {k: v.clone() for k, v in model.quantizer.state_dict().items()}
+    model(torch.rand(2, 3, 16, 16))
+    assert all(torch.equal(v, before[k]) for k, v in model.quantizer.state_dict().items())
+    assert model.decoder.training
+    assert not model.encoder.training
