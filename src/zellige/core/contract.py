@@ -24,6 +24,9 @@ from zellige.core.tokens import Tokens
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from zellige.latent.technique import Techniques
+    from zellige.quantize.base import Quantized, Quantizer
+
     ImageLike = Tensor | np.ndarray | Image | str | Path
 
 
@@ -128,7 +131,12 @@ class Tokenizer(Model):
         samples: whether the decoder draws its output, so that `decode` takes steps and guidance.
         quantizer: of discrete tokenizers, the `zellige.quantize.Quantizer` whose `neighbours` perturbation asks for.
         decoding: the children that work on codes alone: what is trained once codes are frozen.
+        quantizer: of the latents, where the system has one; `quantize` is the way to call it in training.
+        techniques: what training does to latents beside quantizing them; see `zellige.latent.technique.attach`.
     """
+
+    quantizer: Quantizer
+    techniques: Techniques | None = None
 
     decoding: ClassVar[tuple[str, ...]] = ("decoder",)
     stride: int = 1
@@ -211,6 +219,17 @@ class Tokenizer(Model):
     @abstractmethod
     def forward(self, x: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients; x is (B, 3, H, W) in [-1, 1]."""
+
+    def quantize(self, z: Tensor, x: Tensor | None = None) -> Quantized:
+        """Latents (B, N, D) through the quantizer, and in training through the attached techniques.
+
+        Every `forward` quantizes here, so that any technique goes on any tokenizer. `x`: the images of the latents,
+        (B, 3, H, W) in [-1, 1], for techniques that look at them.
+        """
+        if self.techniques is not None and self.training:
+            return self.techniques.run(self, z, x)
+        quantized: Quantized = self.quantizer(z)
+        return quantized
 
     def freeze_codes(self) -> None:
         """From now on train the decoder alone: an image keeps its codes, and they their vectors."""

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from zellige.core.tokens import Layout
 
+_LISTED = 2**20
+"""Neighbours that are listed at once where one of each list is wanted."""
+
 
 @dataclass
 class Quantized:
@@ -78,6 +81,30 @@ class Quantizer(nn.Module):
         Returns:
             int64 (B, N, k) or (B, N, G, k). For latents, entry 0 is what `encode` gives.
         """
+
+    @torch.no_grad()
+    def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
+        """One neighbour of every position: `neighbours(query, rank + 1)[..., rank]`, without the lists.
+
+        Positions of rank 0 cost nothing. A quantizer whose positions or sub-codebooks depend on each other says
+        here how; this serves those that quantize each position by itself, with one codebook.
+
+        Args:
+            query: latents, floating point (B, N, D), or `ids`.
+            ids: what `encode` gives for the latents, int64 (B, N) or (B, N, G): the codes of rank 0.
+            rank: int64, of the shape of `ids`, 0 to K − 1.
+
+        Returns:
+            int64, of the shape of `ids`.
+        """
+        flat, wanted = query.flatten(0, 1), rank.flatten()
+        found, order = ids.flatten().clone(), wanted.argsort()
+        order = order[wanted[order] > 0]
+        rows = max(1, _LISTED // (1 + int(wanted.max()))) if len(order) else 1
+        for some in order.split(rows) if len(order) else ():
+            listed = self.neighbours(flat[some][None], 1 + int(wanted[some[-1]]))[0]
+            found[some] = listed.gather(1, wanted[some, None])[:, 0]
+        return found.view(ids.shape)
 
     def layout(self, grid: tuple[int, ...]) -> Layout:
         """Layout of the ids of a latent grid; one block of the same shape unless said otherwise."""

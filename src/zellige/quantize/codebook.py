@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zellige.core.errors import UsageError
 from zellige.nn.ranks import from_rank_zero, sample_rows, sum_ranks
-from zellige.quantize.search import nearest_codes, nearest_k_codes
+from zellige.quantize.search import nearest_codes, nearest_k_codes, ranked_codes
 from zellige.quantize.separable import check_k
 
 _USE_DECAY = 0.99
@@ -95,6 +95,10 @@ class Codebook(nn.Module):
         """Ids (M, k) of the k codes nearest to projected vectors, `first` (M,) leading."""
         check_k(k, len(self.weight))
         return nearest_k_codes(z, self.project(self.weight), first, k)
+
+    def ranked(self, z: Tensor, first: Tensor, rank: Tensor) -> Tensor:
+        """Ids (M,) of the codes of rank `rank` (M,) among those nearest to projected vectors, `first` (M,) being 0."""
+        return ranked_codes(z, self.project(self.weight), first, rank)
 
     @torch.no_grad()
     def prepare(self, z: Tensor) -> None:

@@ -121,13 +121,28 @@ class MultiScaleResidualQuantizer(Quantizer):
             found.append(self.embedding.nearest_k(residual, ids.flatten(), k).view(*ids.shape, k))
         return torch.cat(found, dim=1)
 
-    def _scan(self, f: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For each scale: the residual vectors (B·n, D), their ids (B, n), and f̂ (B, D, h, w) with them."""
+    @torch.no_grad()
+    def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
+        """As in the contract; each scale around its own residual, with the earlier scales at `ids`."""
+        if query.is_floating_point():
+            vectors = torch.cat(
+                [part.unflatten(0, (len(ids), -1)) for part, _, _ in self._scan(self._grid(query), ids)], 1
+            )
+        else:
+            vectors = self.embedding.lookup(query)
+        return self.embedding.ranked(vectors.flatten(0, 1), ids.flatten(), rank.flatten()).view(ids.shape)
+
+    def _scan(self, f: Tensor, given: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each scale: the residual vectors (B·n, D), their ids (B, n), and f̂ (B, D, h, w) with them.
+
+        The ids are those of the nearest codes, or `given` (B, L).
+        """
         total = torch.zeros_like(f)
+        maps = None if given is None else given.split([height * width for height, width in self.scales], dim=1)
         with full_precision(f):
             for index, scale in enumerate(self.scales):
                 residual = to_sequence(F.interpolate(f - total.detach(), scale, mode="area")).flatten(0, 1)
-                ids = self.embedding.nearest(residual).view(len(f), -1)
+                ids = self.embedding.nearest(residual).view(len(f), -1) if maps is None else maps[index]
                 total = total + self._contribution(ids, index)
                 yield residual, ids, total
 

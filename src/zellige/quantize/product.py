@@ -53,6 +53,10 @@ class ProductQuantizer(Quantizer):
     def neighbours(self, query: Tensor, k: int) -> Tensor:
         return torch.stack([group.neighbours(part, k) for group, part in self._split(query)], dim=-2)
 
+    def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
+        parts = zip(self._split(query), ids.unbind(-1), rank.unbind(-1), strict=True)
+        return torch.stack([group.ranked(part, own, wanted) for (group, part), own, wanted in parts], dim=-1)
+
     def _split(self, x: Tensor) -> list[tuple[Quantizer, Tensor]]:
         """Each group with its slice of latents (B, N, D) or its ids of (B, N, G)."""
         if x.is_floating_point():

@@ -72,6 +72,17 @@ class ResidualQuantizer(Quantizer):
             found = [stage.neighbours(ids, k) for stage, ids in zip(self._stages(), query.unbind(-1), strict=True)]
         return torch.stack(found, dim=-2)
 
+    @torch.no_grad()
+    def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
+        """As in the contract; each stage around its own residual, with the earlier stages at `ids`."""
+        found: list[Tensor] = []
+        residual = query
+        for stage, own, wanted in zip(self._stages(), ids.unbind(-1), rank.unbind(-1), strict=True):
+            found.append(stage.ranked(residual if query.is_floating_point() else own, own, wanted))
+            if query.is_floating_point():
+                residual = residual.float() - stage.lookup(own)
+        return torch.stack(found, dim=-1)
+
     def _stages(self) -> Iterator[VectorQuantizer]:
         return (cast(VectorQuantizer, stage) for stage in self.stages)
 

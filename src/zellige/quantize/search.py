@@ -82,13 +82,40 @@ def nearest_k_codes(z: Tensor, codes: Tensor, first: Tensor, k: int) -> Tensor:
     """
     table = _score_table(codes, 1)
     rows = _rows(len(z), len(codes), z.device)
-    found = []
-    for vectors, own in zip(_with_ones(z, 1).split(rows), first.split(rows), strict=True):
-        with full_precision(vectors):
-            scores = vectors @ table
-        scores.scatter_(1, own[:, None], -torch.inf)
-        found.append(scores.topk(k, dim=1, largest=False, sorted=True).indices)
-    return torch.cat(found)
+    chunks = zip(z.split(rows), first.split(rows), strict=True)
+    return torch.cat([_nearest_k_in_tile(vectors, own, table, k) for vectors, own in chunks])
+
+
+@torch.no_grad()
+def ranked_codes(z: Tensor, codes: Tensor, first: Tensor, rank: Tensor) -> Tensor:
+    """One of the nearest codes of each vector: entry `rank` of what `nearest_k_codes` lists.
+
+    No list is kept, vectors of rank 0 cost nothing, and a tile looks no further than its own ranks: they are
+    taken in the order of their ranks.
+
+    Args:
+        z: (M, D) vectors.
+        codes: (K, D).
+        first: int64 (M,), the code of rank 0.
+        rank: int64 (M,), 0 to K − 1.
+
+    Returns:
+        int64 (M,).
+    """
+    found, order = first.clone(), rank.argsort()
+    order = order[rank[order] > 0]
+    table = _score_table(codes, 1)
+    for some in order.split(_rows(len(order), len(codes), z.device)) if len(order) else ():
+        listed = _nearest_k_in_tile(z[some], first[some], table, 1 + int(rank[some[-1]]))
+        found[some] = listed.gather(1, rank[some, None])[:, 0]
+    return found
+
+
+def _nearest_k_in_tile(vectors: Tensor, first: Tensor, table: Tensor, k: int) -> Tensor:
+    with full_precision(vectors):
+        scores = _with_ones(vectors, 1) @ table
+    scores.scatter_(1, first[:, None], -torch.inf)
+    return scores.topk(k, dim=1, largest=False, sorted=True).indices
 
 
 def _rows(count: int, columns: int, device: torch.device) -> int:

@@ -129,6 +129,11 @@ class VectorQuantizer(Quantizer):
         unique, where = query.unique(return_inverse=True)
         return self.embedding.nearest_k(self.lookup(unique), unique, k)[where]
 
+    @torch.no_grad()
+    def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
+        vectors = self._vectors(query) if query.is_floating_point() else self.lookup(query)
+        return self.embedding.ranked(vectors.flatten(0, 1), ids.flatten(), rank.flatten()).view(ids.shape)
+
     def _vectors(self, z: Tensor) -> Tensor:
         if z.shape[-1] != self.dim:
             raise UsageError(f"this quantizer takes latents of {self.dim} dimensions, not {z.shape[-1]}")

@@ -82,7 +82,7 @@ class VQGAN(Tokenizer):
         z = self.latents(x)
         grid = tuple(z.shape[-2:])
         z = to_sequence(z)
-        q = self.quantizer(z)
+        q = self.quantize(z, x)
         tokens = self._tokens(q.ids, q.z_q, grid)
         return Reconstruction(self.pixels(q.z_q, grid), tokens, z, q.z_q, q.losses, q.stats)
 
