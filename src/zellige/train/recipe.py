@@ -157,6 +157,9 @@ class Recipe(Part):
         ema: decay of the averaged weights, which are what is saved as the model.
         checkpoint_every: steps between checkpoints, from which a run resumes exactly; curves are drawn then.
         sample_every: steps between pictures of originals and reconstructions; 0 makes none.
+        dtype: of the saved model's weights; checkpoints keep all of float32.
+        licence: terms of the saved weights, which their header states; those that a run goes on from keep theirs
+            unless told.
         tensorboard: also write the log for TensorBoard, which comes with the extra of that name.
     """
 
@@ -176,6 +179,8 @@ class Recipe(Part):
     log_every: int = Field(20, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     sample_every: int = Field(500, ge=0)
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    licence: str | None = None
     tensorboard: bool = False
 
     @model_validator(mode="after")

@@ -148,7 +148,8 @@ class TokenizerRun:
                     raise KeyboardInterrupt
         self.checkpoint()
         if main:
-            write_model(self.tokenizer, self.output / WEIGHTS, state=self.average)
+            dtype = torch.bfloat16 if recipe.dtype == "bf16" else None
+            write_model(self.tokenizer, self.output / WEIGHTS, state=self.average, dtype=dtype)
         self.accelerator.wait_for_everyone()
         return self.output / WEIGHTS
 
@@ -276,6 +277,7 @@ def start_tokenizer(recipe: Recipe) -> Tokenizer:
     tokenizer = build(recipe.tokenizer, **recipe.config) if recipe.start == "fresh" else load(recipe.tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         raise UsageError(f"'{recipe.tokenizer}' is no tokenizer; this loop trains tokenizers")
+    tokenizer.licence = recipe.licence or tokenizer.licence
     return tokenizer
 
 

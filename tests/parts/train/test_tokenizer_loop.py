@@ -154,10 +154,13 @@ def test_only_leftovers_of_a_run_are_removed(whole: Path, tmp_path: Path) -> Non
 def test_a_run_goes_on_from_trained_weights_and_leaves_codes_alone(whole: Path, tmp_path: Path) -> None:
     before = load(whole / "model.safetensors", quiet=True)
     settings = [f"tokenizer={whole}", "start=trained", "trains=decoder", "data.draw=area", "data.crop=32", "config={}"]
-    settings += ["batch_size=4", "steps=3"]
+    settings += ["batch_size=4", "steps=3", "dtype=bf16", "licence=CC0-1.0"]
     loop.train_tokenizer(load_recipe("zellige-photo/tiny", settings), tmp_path)
     after = load(tmp_path / "model.safetensors", quiet=True)
-    changed = {k.split(".")[0] for k, v in after.state_dict().items() if not torch.equal(v, before.state_dict()[k])}
+    assert after.licence == "CC0-1.0"
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
+    same = {k: v.bfloat16().float() for k, v in before.state_dict().items()}
+    changed = {k.split(".")[0] for k, v in after.state_dict().items() if not torch.equal(v, same[k])}
     assert changed == {"decoder"}
 
 
