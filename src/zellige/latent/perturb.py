@@ -157,7 +157,7 @@ def check_strength(codebook: tuple[int, ...], *, alpha: float, delta: int) -> No
         raise UsageError(f"alpha, the share of tokens that is replaced, is in [0, 1]; got {alpha:g}")
     if not 1 <= delta <= min(codebook):
         of = "a codebook" if len(codebook) == 1 else "the smallest codebook"
-        raise UsageError(f"delta={delta} neighbours cannot be had of {of} of {min(codebook)} codes; set 1 to that")
+        raise UsageError(f"delta={delta} neighbours cannot be had of {of} of {min(codebook)} codes; delta is 1 to that")
 
 
 def _checked(draws: Draws, ids: Tensor, delta: int) -> Draws:

@@ -68,7 +68,7 @@ class LatentPerturbation(Technique):
         self.alpha, self.beta, self.delta, self.around = alpha, beta, delta, around
         self.annealing = Annealing(anneal_start, anneal_end, anneal_ratio, anneal_formula)
 
-    def check(self, tokenizer: Tokenizer, batch_size: int) -> None:
+    def prepare(self, tokenizer: Tokenizer, batch_size: int) -> None:
         codebook = tokenizer.codebook
         check_strength(codebook, alpha=self.alpha, delta=self._delta(codebook) if codebook else 1)
         if self.samples(batch_size) == 0 and self.beta:

@@ -59,8 +59,11 @@ class Technique(nn.Module):
     generator, which the loop seeds with (seed, step, process).
     """
 
-    def check(self, tokenizer: Tokenizer, batch_size: int) -> None:
-        """Raises `UsageError` if this does nothing for, or does not go with, a tokenizer in batches of this size."""
+    def prepare(self, tokenizer: Tokenizer, batch_size: int) -> None:
+        """Get ready for a tokenizer and batches of this size, once, before anything is trained.
+
+        Raises `UsageError` if this does not go with the tokenizer, or would do nothing for such batches.
+        """
 
     def on_latents(self, z: Tensor, seen: Pass) -> Tensor:
         """Latents (B, N, D) before quantization to those that are quantized."""

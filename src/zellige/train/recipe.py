@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zellige.core.errors import UsageError, nearest
 
@@ -150,6 +150,7 @@ class Recipe(Part):
             `zellige.load` takes.
         start: ``fresh`` draws new weights; ``trained`` loads those of `tokenizer`.
         trains: ``all`` of the tokenizer, or the ``decoder`` alone: codes and their meaning stay as they are.
+        techniques: what training does to latents beside quantizing them: settings by name, or a list of names.
         batch_size: crops that a process sees at a time.
         accumulate: batches whose gradients make one step.
         steps: optimizer steps; a step sees `accumulate` × `batch_size` crops on each process.
@@ -170,6 +171,7 @@ class Recipe(Part):
     data: Data
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
+    techniques: dict[str, dict[str, Any]] = Field(default_factory=dict)
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     steps: int = Field(1000, ge=1)
@@ -182,6 +184,11 @@ class Recipe(Part):
     dtype: Literal["fp32", "bf16"] = "fp32"
     licence: str | None = None
     tensorboard: bool = False
+
+    @field_validator("techniques", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return _by_name(value)
 
     @model_validator(mode="after")
     def _trained_weights_fit(self) -> Self:
@@ -214,7 +221,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         raise UsageError(f"recipe '{name}' is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UsageError(f"recipe '{name}' holds no settings; it starts with 'tokenizer:' and 'data:'")
-    for override in overrides or []:
+    for override in _spell_out(data, overrides or []):
         _apply(data, override)
     try:
         return Recipe.model_validate(data)
@@ -231,6 +238,42 @@ def bundled_recipes() -> list[str]:
                 f"{folder.name}/{p.name.removesuffix('.yaml')}" for p in folder.iterdir() if p.name.endswith(".yaml")
             ]
     return sorted(found)
+
+
+def _by_name(techniques: Any) -> Any:
+    """``[a, {b: {…}}]`` and ``{a: , b: {…}}`` as ``{a: {}, b: {…}}``; anything else as it is."""
+    if isinstance(techniques, list):
+        if not all(isinstance(t, str) or (isinstance(t, dict) and len(t) == 1) for t in techniques):
+            return techniques
+        techniques = dict((t, None) if isinstance(t, str) else next(iter(t.items())) for t in techniques)
+    if isinstance(techniques, dict):
+        return {name: {} if settings is None else settings for name, settings in techniques.items()}
+    return techniques
+
+
+def _spell_out(data: dict[str, Any], overrides: list[str]) -> list[str]:
+    """Overrides with ``technique=NAME`` entered in `data`, and ``technique.KEY=`` as ``techniques.NAME.KEY=``.
+
+    A key belongs to the technique named last before it, or to the only one there is.
+    """
+    known = _by_name(data.get("techniques") or {})
+    if not isinstance(known, dict):
+        return overrides
+    names = [value for key, _, value in (override.partition("=") for override in overrides) if key == "technique"]
+    data["techniques"] = known = {name: {} for name in names} | known
+    current = next(iter(known)) if len(known) == 1 else None
+    spelled = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "technique":
+            current = value
+        elif key.startswith("technique."):
+            if current is None:
+                raise UsageError(f"'{override}' names no technique; put technique=NAME before it")
+            spelled.append(f"techniques.{current}.{override.removeprefix('technique.')}")
+        else:
+            spelled.append(override)
+    return spelled
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

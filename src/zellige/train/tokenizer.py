@@ -27,6 +27,7 @@ from zellige.core.hub import WEIGHTS, load, write_model
 from zellige.core.registry import build
 from zellige.data import TrainStream, open_images
 from zellige.data.transforms import RandomScaleCrop
+from zellige.latent.technique import Trained
 from zellige.losses.pixel import pixel_loss
 from zellige.train.agree import any_rank, rank_means
 from zellige.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -46,6 +47,7 @@ from zellige.train.optim import (
 )
 from zellige.train.recipe import Recipe
 from zellige.train.samples import COLUMNS, save_samples
+from zellige.train.techniques import make_techniques
 
 LOG, RECIPE = "log.jsonl", "recipe.json"
 MAX_SKIPPED = 10
@@ -94,8 +96,11 @@ class TokenizerRun:
         self.tokenizer = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.trains == "decoder":
             self.tokenizer.freeze_codes()
-        trained = [p for p in self.tokenizer.parameters() if p.requires_grad]
-        optimizer = make_optimizer(trained, recipe.optimizer)
+        self.techniques = make_techniques(recipe, self.tokenizer)
+        model: nn.Module = self.tokenizer
+        if self.techniques:
+            model = Trained(self.tokenizer, self.techniques.to(self.accelerator.device))
+        optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe.optimizer)
         self.average = {k: v.detach().clone() for k, v in self.tokenizer.state_dict().items()}
         self.perceptual, self.critic = self._judges()
         self.stream = TrainStream(
@@ -115,7 +120,7 @@ class TokenizerRun:
             self.average = {k: v.to(self.accelerator.device) for k, v in average.items()}
             self.step = header["step"]
             self.stream.load_state_dict(header["data"])
-        self.model, self.optimizer = self.accelerator.prepare(self.tokenizer, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         if self.critic:
             self.critic.prepare()
 
@@ -167,6 +172,8 @@ class TokenizerRun:
         torch.manual_seed(hash((recipe.seed, self.step, accelerator.process_index)) % 2**63)
         set_rate(self.optimizer, learning_rate(self.step, recipe.steps, recipe.optimizer))
         share = self.critic.share(self.step) if self.critic else 0.0
+        if self.techniques:
+            self.techniques.progress = self.step / recipe.steps
         before = {prefix: copy_statistics(module) for prefix, module in self._modules().items()}
         values: dict[str, Tensor] = {}
         pairs: list[tuple[Tensor, Tensor]] = []
@@ -184,7 +191,9 @@ class TokenizerRun:
             self.optimizer.step()
             update_average(self.average, self.tokenizer.state_dict(), recipe.ema, self.step)
         else:
-            restore_statistics(self.tokenizer, before["model"])
+            for prefix, module in self._modules().items():
+                if prefix != "adversary":  # which has not run yet
+                    restore_statistics(module, before[prefix])
         self.optimizer.zero_grad(set_to_none=True)
         values["grad_norm"] = norm
         if share and finite and self.critic:
@@ -246,7 +255,12 @@ class TokenizerRun:
         return perceptual, critic
 
     def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.tokenizer} | ({"adversary": self.critic.adversary} if self.critic else {})
+        modules: dict[str, nn.Module] = {"model": self.tokenizer}
+        if self.techniques and self.techniques.state_dict():  # most have nothing to keep
+            modules["techniques"] = self.techniques
+        if self.critic:
+            modules["adversary"] = self.critic.adversary
+        return modules
 
     def _optimizers(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.optim.Optimizer]:
         return {"optimizer": optimizer} | ({"adversary_optimizer": self.critic.optimizer} if self.critic else {})

@@ -1,0 +1,79 @@
+"""Techniques by name, as a recipe asks for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from zellige.convert.features import load_efficientnet_lite0
+from zellige.core.contract import Tokenizer
+from zellige.core.errors import UsageError, nearest
+from zellige.latent.align import Codes, Projection, SemanticAlignment
+from zellige.latent.perturbation import LatentPerturbation
+from zellige.latent.technique import Technique, Techniques
+from zellige.nn.features.efficientnet import EfficientNetLite0
+from zellige.train.recipe import Recipe
+
+
+def make_techniques(recipe: Recipe, tokenizer: Tokenizer) -> Techniques | None:
+    """The techniques of a recipe, ready for `tokenizer`; None if it has none.
+
+    Raises `UsageError` for a name or a setting that there is not, and for techniques that do not go with the tokenizer.
+    """
+    made = {name: _make(name, settings) for name, settings in recipe.techniques.items()}
+    for technique in made.values():
+        technique.prepare(tokenizer, recipe.batch_size)
+    return Techniques(made) if made else None
+
+
+def _make(name: str, settings: dict[str, object]) -> Technique:
+    if name not in TECHNIQUES:
+        raise nearest(name, list(TECHNIQUES), "technique")
+    build = TECHNIQUES[name]
+    try:
+        inspect.signature(build).bind(**settings)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(build).parameters)
+        raise UsageError(f"technique '{name}': {error}; its settings are {known}") from None
+    try:
+        return build(**settings)
+    except (TypeError, ValueError) as error:  # a list where a number belongs, and the like
+        raise UsageError(f"technique '{name}' with {settings}: {error}") from error
+
+
+def _alignment(
+    *,
+    encoder: str = "efficientnet_lite0",
+    weights: str | None = None,
+    weight: float = 0.1,
+    codes: Codes = "clean",
+    projection: Projection = "own",
+    scale: float = 1.0,
+) -> SemanticAlignment:
+    if encoder not in ENCODERS:
+        raise nearest(encoder, list(ENCODERS), "encoder")
+    return SemanticAlignment(ENCODERS[encoder](weights), weight=weight, codes=codes, projection=projection, scale=scale)
+
+
+class _Pooled(nn.Module):
+    """The feature vectors of a classifier, (B, 3, S, S) to (B, 1280)."""
+
+    width = 1280
+
+    def __init__(self, network: EfficientNetLite0) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.pooled(x)
+
+
+TECHNIQUES: dict[str, Callable[..., Technique]] = {"perturbation": LatentPerturbation, "alignment": _alignment}
+"""What makes each technique, by the name that recipes use. A new one is entered here."""
+
+ENCODERS: dict[str, Callable[[str | None], nn.Module]] = {
+    "efficientnet_lite0": lambda weights: _Pooled(load_efficientnet_lite0(weights)),
+}
+"""Frozen encoders that tokens can be aligned with; each takes the path of its weights, None to look for them."""
