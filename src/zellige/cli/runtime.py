@@ -20,6 +20,7 @@ from zellige.core.hub import bundled, load
 from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
 from zellige.data.parallel import usable_cpus
+from zellige.nn.precision import bfloat16_is_fast
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,7 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """float32, or bfloat16 where it is asked for or, for auto, where the hardware computes in it."""
     if precision is Precision.AUTO:
-        fast = (
-            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16(device)
-        )
+        on_gpu = device.type == "cuda"
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else bfloat16_is_fast(device)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision is Precision.BF16 else torch.float32
-
-
-def _cpu_has_bf16(device: torch.device) -> bool:
-    """Whether the CPU multiplies bf16 natively: AVX512-BF16 or AMX."""
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))

@@ -32,3 +32,11 @@ def full_precision(like: Tensor) -> Iterator[None]:
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether `device` is a CPU that multiplies bfloat16 natively: AVX512-BF16 or AMX."""
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))

@@ -14,13 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zellige.nn.precision import full_precision
+from zellige.quantize.shortlist import settle, worthwhile
 
 _BLOCK = 128
 """Codes whose minimum is taken first."""
 _ROWS = 64
 """Vectors of a tile come in multiples of this."""
 _COLUMNS = 2**14
-"""Codes of one tile."""
+"""Codes of one tile at most."""
+_PART = 2**20
+"""Numbers of the table that a tile multiplies by: 4 MB, so that they stay in cache from tile to tile."""
 _TILE = {"cpu": 2**20}
 """Scores of one tile: 4 MB on a CPU, so that it stays in the second-level cache."""
 _TILE_ELSEWHERE = 2**24
@@ -38,23 +41,31 @@ def nearest_codes(z: Tensor, codes: Tensor) -> Tensor:
     Returns:
         int64 (M,). Vectors that are not finite get some valid index.
     """
+    if not worthwhile(z, codes):
+        return _search(z, codes)
+    ids, settled = settle(z, codes)
+    left = (~settled).nonzero()[:, 0]
+    ids[left] = _search(z[left], codes)
+    return ids
+
+
+def _search(z: Tensor, codes: Tensor) -> Tensor:
     if len(z) == 0:
         return torch.empty(0, dtype=torch.long, device=z.device)
-    table = _score_table(codes, _BLOCK)
-    count, columns = len(z), min(table.shape[1], _COLUMNS)
-    rows = _rows(count, columns, z.device)
+    parts = [_score_table(part, _BLOCK) for part in codes.split(_columns(codes.shape[1]))]
+    count, rows = len(z), _rows(len(z), parts[0].shape[1], z.device)
     vectors = _with_ones(z, rows)
-    scores = vectors.new_empty(rows * columns)
-    found = [_nearest_in_tile(chunk, table, columns, scores) for chunk in vectors.split(rows)]
+    scores = vectors.new_empty(rows * parts[0].shape[1])
+    found = [_nearest_in_tile(chunk, parts, scores) for chunk in vectors.split(rows)]
     return torch.cat(found)[:count].clamp(max=len(codes) - 1)
 
 
-def _nearest_in_tile(vectors: Tensor, table: Tensor, columns: int, scores: Tensor) -> Tensor:
+def _nearest_in_tile(vectors: Tensor, parts: list[Tensor], scores: Tensor) -> Tensor:
     best = vectors.new_full((len(vectors),), torch.inf)
     index = torch.zeros_like(best, dtype=torch.long)
     every = torch.arange(len(vectors), device=vectors.device)
-    for start in range(0, table.shape[1], columns):
-        part = table[:, start : start + columns]
+    start = 0
+    for part in parts:
         tile = scores[: len(vectors) * part.shape[1]].view(len(vectors), -1)
         with full_precision(vectors):
             torch.mm(vectors, part, out=tile)
@@ -64,6 +75,7 @@ def _nearest_in_tile(vectors: Tensor, table: Tensor, columns: int, scores: Tenso
         better = value < best
         best = torch.where(better, value, best)
         index = torch.where(better, start + block * _BLOCK + inside, index)
+        start += part.shape[1]
     return index
 
 
@@ -116,6 +128,11 @@ def _nearest_k_in_tile(vectors: Tensor, first: Tensor, table: Tensor, k: int) ->
         scores = _with_ones(vectors, 1) @ table
     scores.scatter_(1, first[:, None], -torch.inf)
     return scores.topk(k, dim=1, largest=False, sorted=True).indices
+
+
+def _columns(dim: int) -> int:
+    """Codes of one tile: fewer where they are long."""
+    return min(_COLUMNS, max(2**11, _PART // dim // _BLOCK * _BLOCK))
 
 
 def _rows(count: int, columns: int, device: torch.device) -> int:
