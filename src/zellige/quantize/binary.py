@@ -15,7 +15,7 @@ from zellige.core.errors import UsageError
 from zellige.nn.precision import full_precision
 from zellige.quantize.base import Quantized, Quantizer, straight_through
 from zellige.quantize.entropy import binary_entropies
-from zellige.quantize.separable import nearest_on_grid
+from zellige.quantize.signs import SignCodebook
 from zellige.quantize.stats import batch_stats
 
 _EXACT_BITS = 18
@@ -41,8 +41,6 @@ class BinaryQuantizer(Quantizer):
         tensor([[1023, 1023]])
     """
 
-    weights: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -66,18 +64,16 @@ class BinaryQuantizer(Quantizer):
             entropy_group: bits that share a batch entropy; None: all for D ≤ 18, else 9.
         """
         super().__init__()
-        if not 1 <= dim <= 62:
-            raise UsageError(f"a binary code has 1 to 62 bits; got dim={dim}")
         if temperature <= 0:
             raise UsageError(f"the temperature of the entropy loss is above 0; got {temperature}")
         group = entropy_group or (dim if dim <= _EXACT_BITS else _GROUP_BITS)
         if not 1 <= group <= 24:
             raise UsageError(f"the batch entropy lists 2^entropy_group codes; entropy_group is 1 to 24, not {group}")
+        self.signs = SignCodebook(dim)
         self.dim, self.codebook = dim, (2**dim,)
         self.spherical, self.value = spherical, 1 / math.sqrt(dim) if spherical else 1.0
         self.beta, self.entropy_weight, self.diversity, self.temperature = beta, entropy_weight, diversity, temperature
         self.groups = [min(group, dim - start) for start in range(0, dim, group)]
-        self.register_buffer("weights", 2 ** torch.arange(dim), persistent=False)
 
     @classmethod
     def lookup_free(
@@ -126,8 +122,8 @@ class BinaryQuantizer(Quantizer):
     def forward(self, z: Tensor) -> Quantized:
         with full_precision(z):
             vectors = self._vectors(z)
-            ids = self._ids(vectors)
-            codes = torch.where(vectors > 0, self.value, -self.value)
+            ids = self.signs.nearest(vectors)
+            codes = self.lookup(ids)
             losses = {}
             if self.beta:
                 losses["commitment"] = self.beta * F.mse_loss(vectors, codes)
@@ -140,10 +136,10 @@ class BinaryQuantizer(Quantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        return self._ids(self._vectors(z))
+        return self.signs.nearest(self._vectors(z))
 
     def lookup(self, ids: Tensor) -> Tensor:
-        return torch.where(self._bits(ids), self.value, -self.value)
+        return self.signs.lookup(ids) * self.value
 
     @torch.no_grad()
     def neighbours(self, query: Tensor, k: int) -> Tensor:
@@ -151,18 +147,9 @@ class BinaryQuantizer(Quantizer):
             ids, vectors = self.encode(query), self._vectors(query)
         else:
             ids, vectors = query, self.lookup(query)
-        levels = vectors.new_tensor([-self.value, self.value])
-        costs = (vectors.reshape(-1, self.dim, 1) - levels).square()
-        digits = self._bits(ids).long().reshape(-1, self.dim)
-        return nearest_on_grid(list(costs.unbind(1)), digits, k).view(*ids.shape, k)
+        return self.signs.nearest_k(vectors.flatten(0, -2), ids.flatten(), k).view(*ids.shape, k)
 
     def _vectors(self, z: Tensor) -> Tensor:
         if z.shape[-1] != self.dim:
             raise UsageError(f"this quantizer takes latents of {self.dim} dimensions, not {z.shape[-1]}")
         return F.normalize(z.float(), dim=-1) if self.spherical else z.float()
-
-    def _ids(self, vectors: Tensor) -> Tensor:
-        return ((vectors > 0) * self.weights).sum(-1)
-
-    def _bits(self, ids: Tensor) -> Tensor:
-        return (ids[..., None] & self.weights) != 0

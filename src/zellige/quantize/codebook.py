@@ -47,6 +47,7 @@ class Codebook(nn.Module):
         dim: int,
         *,
         normalize: bool = False,
+        keep_length: bool = False,
         decay: float | None = None,
         kmeans_start: bool = False,
         revive_below: float = 0.0,
@@ -57,6 +58,7 @@ class Codebook(nn.Module):
             size: K, at least 1.
             dim: D.
             normalize: vectors and codes are scaled to length 1 when compared and looked up (arXiv 2110.04627).
+            keep_length: with `normalize`, codes are only compared so, and looked up as they are.
             decay: of the moving average, in [0, 1); None for a codebook trained by gradients.
             kmeans_start: sets the codes to k-means centres of the first K or more training vectors.
             revive_below: codes used less than this share of the mean use are replaced by vectors of the
@@ -69,7 +71,8 @@ class Codebook(nn.Module):
             raise UsageError(f"the decay of a moving-average codebook is in [0, 1); got {decay}")
         if not 0 <= revive_below < 1:
             raise UsageError(f"revive_below is a share of the mean use, in [0, 1); got {revive_below}")
-        self.normalize, self.decay, self.revive_below = normalize, decay, revive_below
+        self.normalize, self.keep_length = normalize, keep_length
+        self.decay, self.revive_below = decay, revive_below
         start = torch.randn(size, dim) if normalize else torch.empty(size, dim).uniform_(-1 / size, 1 / size)
         self.weight = nn.Parameter(self.project(start), requires_grad=decay is None)
         counted = decay is not None or revive_below > 0
@@ -85,7 +88,8 @@ class Codebook(nn.Module):
 
     def lookup(self, ids: Tensor) -> Tensor:
         """Codes (…, D) of ids (…), float32, with gradients to `weight`."""
-        return self.project(F.embedding(ids, self.weight))
+        codes = F.embedding(ids, self.weight)
+        return codes.float() if self.keep_length else self.project(codes)
 
     def nearest(self, z: Tensor) -> Tensor:
         """Ids (M,) of the codes nearest to projected vectors (M, D)."""
@@ -129,7 +133,10 @@ class Codebook(nn.Module):
     def _start(self, z: Tensor) -> None:
         size, missing = len(self.weight), _KMEANS_SAMPLES * len(self.weight)
         count = int(sum_ranks(torch.tensor(len(z), device=z.device)))
-        self._waiting.append(sample_rows(z, min(count, missing)))
+        rows = sample_rows(z, min(count, missing))
+        if not rows.isfinite().all():  # a step that went wrong, of which nothing is to stay
+            return
+        self._waiting.append(rows)
         samples = torch.cat(self._waiting)
         if len(samples) < size:
             return

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from zellige.core.errors import UsageError
+from zellige.core.tokens import Layout
 from zellige.quantize.base import Quantized, Quantizer
+from zellige.quantize.multiscale import MultiScaleResidualQuantizer
 from zellige.quantize.stats import mean_stats
 
 
@@ -37,12 +39,19 @@ class ProductQuantizer(Quantizer):
         self.codebook = tuple(group.codebook[0] for group in groups)
 
     def forward(self, z: Tensor) -> Quantized:
-        parts: list[Quantized] = [group(part) for group, part in self._split(z)]
+        parts = self._quantize(z)
         losses = {name: torch.stack([part.losses[name] for part in parts]).mean() for name in parts[0].losses}
         ids = torch.stack([part.ids for part in parts if part.ids is not None], dim=-1)
         return Quantized(
             torch.cat([part.z_q for part in parts], dim=-1), ids, losses, mean_stats([part.stats for part in parts])
         )
+
+    def layout(self, grid: tuple[int, ...]) -> Layout:
+        """That of the groups; `UsageError` if they differ."""
+        layouts = {group.layout(grid) for group in self.groups}  # type: ignore[operator]
+        if len(layouts) != 1:
+            raise UsageError(f"the groups of a product quantizer give ids of different layouts: {sorted(layouts)}")
+        return layouts.pop()
 
     def encode(self, z: Tensor) -> Tensor:
         return torch.stack([group.encode(part) for group, part in self._split(z)], dim=-1)
@@ -56,6 +65,14 @@ class ProductQuantizer(Quantizer):
     def ranked(self, query: Tensor, ids: Tensor, rank: Tensor) -> Tensor:
         parts = zip(self._split(query), ids.unbind(-1), rank.unbind(-1), strict=True)
         return torch.stack([group.ranked(part, own, wanted) for (group, part), own, wanted in parts], dim=-1)
+
+    def _quantize(self, z: Tensor) -> list[Quantized]:
+        """Each slice by its group; a sample that keeps only some of its scales keeps them in all groups."""
+        multiscale = [group for group in self.groups if isinstance(group, MultiScaleResidualQuantizer)]
+        if len(multiscale) < len(self.groups):
+            return [group(part) for group, part in self._split(z)]
+        depths = multiscale[0].draw_depths(z)
+        return [group(part, depths) for group, part in self._split(z)]
 
     def _split(self, x: Tensor) -> list[tuple[Quantizer, Tensor]]:
         """Each group with its slice of latents (B, N, D) or its ids of (B, N, G)."""

@@ -26,6 +26,17 @@ DISCRETE: dict[str, tuple[str, int, dict[str, Any]]] = {
     "residual": ("residual", 4, {"of": "vq", "depth": 3, "codes": 9}),
     "residual-ema": ("residual", 4, {"of": "ema", "depth": 2, "codes": 9}),
     "multiscale": ("multiscale", 4, {"codes": 20, "scales": [1, 2, [3, 4]]}),
+    "multiscale-cosine": ("multiscale", 4, {"codes": 20, "scales": [1, 2, [3, 4]], "search": "cosine"}),
+    "multiscale-sign": (
+        "multiscale",
+        5,
+        {"codes": 32, "scales": [1, 2, [3, 4]], "search": "sign", "entropy_weight": 0.1},
+    ),
+    "product-multiscale": (
+        "product",
+        6,
+        {"of": "multiscale", "groups": 2, "codes": 20, "scales": [1, 2, [3, 4]], "search": "cosine"},
+    ),
 }
 
 
