@@ -10,60 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zellige.nn.vit import EPSILON, Block, PatchEmbed
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of pixels in [0, 1]."""
-
-
-class Attention(nn.Module):
-    """Self-attention of all tokens, (B, T, C) to the same."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class MLP(nn.Module):
-    """Two linear layers with GELU (tanh form, as in the released discriminators), four times as wide between them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, 4 * channels)
-        self.fc2 = nn.Linear(4 * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-class Block(nn.Module):
-    """Attention and MLP, each of normalised tokens and added to its input."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads)
-        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLP(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
-
-class PatchEmbed(nn.Module):
-    """Patches of p × p pixels to vectors, (B, 3, H, W) to (B, N, C) row by row."""
-
-    def __init__(self, channels: int, patch: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, channels, patch, stride=patch)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)
 
 
 class ViTFeatures(nn.Module):
@@ -101,8 +51,8 @@ class ViTFeatures(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, channels))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + (size // patch) ** 2, channels))
         self.patch_embed = PatchEmbed(channels, patch)
-        self.blocks = nn.ModuleList(Block(channels, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(channels, heads, gelu="tanh") for _ in range(depth))
+        self.norm = nn.LayerNorm(channels, eps=EPSILON)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.size, self.readouts, self.crop_chance = size, readouts, crop_chance
