@@ -9,6 +9,11 @@ _CONV = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1
 TINY: dict[str, dict[str, Any]] = {
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
     "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
+    "robusttok": {
+        **{"image_size": 32, "patch": 8, "width": 32, "depth": 2, "decoder_width": 32, "decoder_depth": 2},
+        **{"head_width": 16, "latents": 16, "dim": 4, "drop_path": 0.0},
+        "quantizer_settings": {"codes": 32, "normalize": True},
+    },
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
 }
