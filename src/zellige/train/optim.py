@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from zellige.quantize.codebook import Codebook
 from zellige.train.recipe import Optimizer
 
 T = TypeVar("T")
@@ -45,19 +46,21 @@ def synced(accelerator: Accelerator, module: nn.Module, items: Sequence[T]) -> I
 
 
 def copy_statistics(module: nn.Module) -> list[Tensor]:
-    """What a forward pass changes by itself: statistics of codes and of batches, codebooks made of them."""
-    return [tensor.detach().clone() for tensor in _untrained(module)]
+    """What a forward pass changes by itself: statistics of codes and of batches, and the codebooks."""
+    return [tensor.detach().clone() for tensor in _self_changing(module)]
 
 
 @torch.no_grad()
 def restore_statistics(module: nn.Module, before: list[Tensor]) -> None:
     """Undo what forward passes changed since `copy_statistics`."""
-    for tensor, value in zip(_untrained(module), before, strict=True):
+    for tensor, value in zip(_self_changing(module), before, strict=True):
         tensor.copy_(value)
 
 
-def _untrained(module: nn.Module) -> list[Tensor]:
-    return [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad)]
+def _self_changing(module: nn.Module) -> list[Tensor]:
+    """Buffers, parameters without gradients, and codebooks with them: these start and revive codes."""
+    codes = {id(part.weight) for part in module.modules() if isinstance(part, Codebook)}
+    return [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad or id(p) in codes)]
 
 
 @torch.no_grad()

@@ -170,8 +170,21 @@ def test_a_discriminator_that_turns_nan_stops_the_run(tmp_path: Path, monkeypatc
     assert all(value.isfinite().all() for key, value in values.items() if key.startswith(("model", "average")))
 
 
-def test_one_batch_that_is_no_number_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statistics too: a codebook that is a moving average has seen the batch before the loss is known."""
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        ["config.quantizer=ema"],
+        ["config.quantizer=vq", "config.quantizer_settings={codes: 64, kmeans_start: true, revive_below: 0.995}"],
+        [
+            "config.quantizer=vq",
+            "config.quantizer_settings={codes: 256, kmeans_start: true}",
+        ],  # at centres of several batches
+    ],
+)
+def test_one_batch_that_is_no_number_leaves_no_trace(
+    quantizer: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics and codebooks too: they have seen the batch before the loss is known."""
     states: list[dict[str, torch.Tensor]] = []
 
     def take_step(self: loop.TokenizerRun, crops: list[torch.Tensor]) -> Any:
@@ -184,8 +197,8 @@ def test_one_batch_that_is_no_number_leaves_no_trace(tmp_path: Path, monkeypatch
     original = loop.TokenizerRun.take_step
     monkeypatch.setattr(loop.TokenizerRun, "take_step", take_step)
     adversary = [line.replace("layers: 2", "layers: 2, spectral: true") for line in GAN if "adversarial" in line]
-    settings = load_recipe("vqgan/tiny", ["steps=5", "log_every=1", "batch_size=4", "data.crop=32", *adversary])
-    loop.train_tokenizer(settings, tmp_path)
+    tiny = ["steps=5", "log_every=1", "batch_size=4", "data.crop=32"]
+    loop.train_tokenizer(load_recipe("vqgan/tiny", [*tiny, *adversary, *quantizer]), tmp_path)
     assert [line["skipped"] for line in curve(tmp_path)] == [0, 0, 0, 1, 0]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     assert math.isfinite(curve(tmp_path)[-1]["adversarial"])
