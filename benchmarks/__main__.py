@@ -27,7 +27,10 @@ ROWS = {
     "9": "frechet",
     "12a": "data",
     "folder": "folder",
+    "perturbation": "perturbation",
+    "step": "training_step",
 }
+"""Modules by the name of their row. A row that takes an argument is asked for as ``row:argument``."""
 
 
 def main() -> None:
@@ -39,17 +42,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder to record in")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # file of the one row that a child process runs
     wanted = parser.parse_args()
-    if unknown := set(wanted.rows) - set(ROWS):
+    if unknown := {row for row in wanted.rows if row.partition(":")[0] not in ROWS}:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     torch.set_num_threads(wanted.threads)
     if wanted.into:
         bench = Bench(wanted.rounds)
-        importlib.import_module(f"benchmarks.{ROWS[wanted.rows[0]]}").run(bench)
+        name, colon, argument = wanted.rows[0].partition(":")
+        importlib.import_module(f"benchmarks.{ROWS[name]}").run(bench, *([argument] if colon else []))
         wanted.into.write_text(json.dumps(bench.record()))
         return
     failed = []
     for row in wanted.rows or ROWS:
-        print(f"row {row}: {ROWS[row]}", flush=True)
+        print(f"row {row}: {ROWS[row.partition(':')[0]]}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             into = Path(folder) / "row.json"
             settings = ["--rounds", str(wanted.rounds), "--threads", str(wanted.threads)]

@@ -32,10 +32,18 @@ def record(folder: Path, row: str, found: Record, machine: dict[str, str], order
     rows = results["rows"]
     if row not in rows or noisy_lines(found) <= noisy_lines(rows[row]):
         rows[row] = {"at": f"{datetime.now(UTC):%H:%M} UTC", **found}
-    results["rows"] = {row: rows[row] for row in order if row in rows}
+    found_in_order = sorted(
+        (row for row in rows if _name(row) in order), key=lambda row: (order.index(_name(row)), row)
+    )
+    results["rows"] = {row: rows[row] for row in found_in_order}
     _write(data, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     _write(path.with_suffix(".md"), markdown(results))
     return path.with_suffix(".md")
+
+
+def _name(row: str) -> str:
+    """A row without its argument."""
+    return row.partition(":")[0]
 
 
 def noisy_lines(row: Record) -> int:
