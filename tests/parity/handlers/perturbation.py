@@ -21,7 +21,10 @@ def perturbation(case: Case) -> None:
     draws = case.read("rand_prob"), case.read("rand_idx")
     beta = setting(config, "beta_commit")
     quantizer = VectorQuantizer(
-        codebook.shape[1], len(codebook), normalize=bool(setting(config, "l2_norm")), beta=0.25 if beta is None else beta
+        codebook.shape[1],
+        len(codebook),
+        normalize=bool(setting(config, "l2_norm")),
+        beta=0.25 if beta is None else beta,
     )
     quantizer.embedding.weight.data = codebook
     with torch.enable_grad():
