@@ -37,7 +37,8 @@ class Reconstruction:
     Attributes:
         output: the reconstruction, same shape and range as the input.
         tokens: the tokens it was decoded from.
-        latents: (B, N, D) before quantization; ``quantized`` after it, with its gradient path.
+        latents: (B, N, D) before quantization, or (B, N, 2D) where they are means and log variances;
+            ``quantized`` (B, N, D) after it, with its gradient path.
         losses: the tokenizer's own losses, already weighted: codebook, commitment, entropy, …
         stats: scalars to log: usage, perplexity, …
     """

@@ -23,10 +23,11 @@ class ConvDecoder(nn.Module):
     def __init__(self, config: ConvConfig) -> None:
         super().__init__()
         widths = [int(config.channels * m) for m in reversed(config.multipliers)]
+        last = len(widths) - 1
         self.conv_in = nn.Conv2d(config.latent, widths[0], 3, padding=1)
         self.middle = config.middle(widths[0])
         self.levels = nn.ModuleList(
-            config.level(c, w, config.decoder_blocks, lowest=i == 0)
+            config.level(c, w, config.decoder_blocks, attention=config.attends(last - i, decoder=True))
             for i, (c, w) in enumerate(zip([widths[0], *widths[:-1]], widths, strict=True))
         )
         self.ups = nn.ModuleList(make_up(config.resample, w) for w in widths[:-1])

@@ -16,22 +16,25 @@ from zellige.nn.convnet import ConvConfig
 
 
 class ConvEncoder(nn.Module):
-    """Pixels (B, 3, H, W) to latents (B, D, H / stride, W / stride)."""
+    """Pixels (B, 3, H, W) to latents (B, V·D, H / stride, W / stride).
 
-    def __init__(self, config: ConvConfig) -> None:
+    V = `values` is what a latent channel is described by: 1 number, or 2 for its mean and log variance.
+    """
+
+    def __init__(self, config: ConvConfig, values: int = 1) -> None:
         super().__init__()
         widths = [int(config.channels * m) for m in config.multipliers]
-        last = len(widths) - 1
         self.unshuffle = nn.PixelUnshuffle(config.patch)
         self.conv_in = nn.Conv2d(3 * config.patch**2, config.channels, 3, padding=1, bias=config.bias)
         self.levels = nn.ModuleList(
-            config.level(c, w, config.blocks, lowest=i == last)
+            config.level(c, w, config.blocks, attention=config.attends(i))
             for i, (c, w) in enumerate(zip([config.channels, *widths[:-1]], widths, strict=True))
         )
         self.downs = nn.ModuleList(make_down(config.resample, w) for w in widths[:-1])
         self.middle = config.middle(widths[-1])
         self.norm_out = make_norm(config.norm, widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], config.latent, config.out_kernel, padding=config.out_kernel // 2)
+        channels = values * config.latent
+        self.conv_out = nn.Conv2d(widths[-1], channels, config.out_kernel, padding=config.out_kernel // 2)
         self.receptive_field = _receptive_field(config) if config.local else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ class ConvConfig:
         bias: biases in the residual blocks and the encoder's first convolution.
         shortcut: ``input``, or ``branch`` for the MaskGIT quirk.
         resample: ``conv``, ``pool`` or ``shuffle``.
-        attention: self-attention at the lowest level, and between the middle blocks.
+        attention: self-attention at some levels, and between the middle blocks.
+        attention_levels: levels of the encoder whose blocks are each followed by self-attention, 0 for that of
+            the full size, −1 for the lowest; ``decoder_attention_levels`` of the decoder, numbered alike.
         out_kernel: size of the encoder's last convolution.
         dropout: in residual blocks, training only.
     """
@@ -41,6 +43,8 @@ class ConvConfig:
     shortcut: str = "input"
     resample: str = "conv"
     attention: bool = True
+    attention_levels: tuple[int, ...] = (-1,)
+    decoder_attention_levels: tuple[int, ...] = (-1,)
     out_kernel: int = 3
     dropout: float = 0.0
 
@@ -53,6 +57,11 @@ class ConvConfig:
     def local(self) -> bool:
         """Whether features depend on a bounded neighbourhood only."""
         return self.norm == "channel" and not self.attention
+
+    def attends(self, level: int, *, decoder: bool = False) -> bool:
+        """Whether a level of the encoder or decoder, 0 for that of the full size, has self-attention."""
+        chosen, levels = self.decoder_attention_levels if decoder else self.attention_levels, len(self.multipliers)
+        return self.attention and level in {number % levels for number in chosen}
 
     def block(self, channels: int, out_channels: int) -> ResidualBlock:
         """A residual block of this family."""
@@ -71,11 +80,11 @@ class ConvConfig:
         attention = [AttentionBlock(channels, norm=self.norm)] if self.attention else []
         return nn.Sequential(*blocks[:1], *attention, *blocks[1:])
 
-    def level(self, channels: int, out_channels: int, blocks: int, *, lowest: bool) -> nn.Sequential:
-        """Residual blocks of one level; at the lowest one each is followed by attention, if any."""
+    def level(self, channels: int, out_channels: int, blocks: int, *, attention: bool) -> nn.Sequential:
+        """Residual blocks of one level, each followed by self-attention if asked for."""
         layers: list[nn.Module] = []
         for i in range(blocks):
             layers.append(self.block(channels if i == 0 else out_channels, out_channels))
-            if lowest and self.attention:
+            if attention:
                 layers.append(AttentionBlock(out_channels, norm=self.norm))
         return nn.Sequential(*layers)

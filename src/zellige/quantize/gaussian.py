@@ -37,7 +37,7 @@ class GaussianQuantizer(Quantizer):
 
     def forward(self, z: Tensor) -> Quantized:
         with full_precision(z):
-            mean, log_variance = self._moments(z)
+            mean, log_variance = self.moments(z)
             deviation = (log_variance / 2).exp()
             kl = (mean.square() + log_variance.exp() - 1 - log_variance) / 2
             sample = mean + deviation * torch.randn_like(mean) if self.training else mean
@@ -48,7 +48,7 @@ class GaussianQuantizer(Quantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """The means, float32 (B, N, D)."""
-        return self._moments(z)[0]
+        return self.moments(z)[0]
 
     def lookup(self, ids: Tensor) -> Tensor:
         """The latents (B, N, D) themselves."""
@@ -58,7 +58,8 @@ class GaussianQuantizer(Quantizer):
         """Raises `UsageError`: continuous latents have no codes."""
         raise UsageError("continuous latents have no neighbouring codes; use a discrete quantizer")
 
-    def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and clamped log variances, float32 (B, N, D) each, of (B, N, 2D)."""
         if z.shape[-1] != self.input_dim:
             raise UsageError(f"means and log variances of {self.dim} dimensions are 2·{self.dim}, not {z.shape[-1]}")
         mean, log_variance = z.float().chunk(2, dim=-1)

@@ -33,7 +33,8 @@ class VQGANConfig(ConvConfig):
         quantizer: a name that `zellige.quantize.make_quantizer` knows.
         quantizer_settings: its numbers: codes, levels, bits, …
         dim: D, channels that the quantizer sees.
-        projection: 1×1 convolutions between `latent` and `dim` channels.
+        projection: convolutions between `latent` and `dim` channels; ``projection_kernel`` is their size.
+        latent_scale: continuous tokens are latents times this, so that they vary by about 1.
         pixel_range: ``signed`` [-1, 1] or ``unit`` [0, 1], what the networks work in.
     """
 
@@ -41,6 +42,8 @@ class VQGANConfig(ConvConfig):
     quantizer_settings: Mapping[str, Any] = field(default_factory=dict)
     dim: int = 256
     projection: bool = True
+    projection_kernel: int = 1
+    latent_scale: float = 1.0
     pixel_range: str = "signed"
 
 
@@ -57,17 +60,30 @@ class VQGAN(Tokenizer):
         if config.pixel_range not in ("signed", "unit"):
             raise nearest(config.pixel_range, ["signed", "unit"], "pixel range")
         self.quantizer = make_quantizer(config.quantizer, config.dim, **config.quantizer_settings)
+        self.codebook = self.quantizer.codebook
+        if self.codebook and config.latent_scale != 1:
+            raise UsageError("latent_scale is for continuous tokens; with codes it is 1")
         seen = self.quantizer.input_dim
-        if not config.projection and (seen, config.dim) != (config.latent, config.latent):
-            raise UsageError(f"without projection the quantizer sees latent={config.latent} channels, not {seen}")
-        self.encoder = ConvEncoder(config)
-        self.project_in = nn.Conv2d(config.latent, seen, 1) if config.projection else nn.Identity()
-        self.project_out = nn.Conv2d(config.dim, config.latent, 1) if config.projection else nn.Identity()
+        values = seen // self.quantizer.dim  # 2 where the quantizer takes means and log variances
+        if not config.projection and config.dim != config.latent:
+            raise UsageError(f"without projection the quantizer sees latent={config.latent} channels, not {config.dim}")
+        self.encoder = ConvEncoder(config, values)
+        self.project_in = self._projection(values * config.latent, seen)
+        self.project_out = self._projection(config.dim, config.latent)
         self.decoder = ConvDecoder(config)
         self.stride = config.stride
-        self.codebook = self.quantizer.codebook
         if self.encoder.receptive_field is not None and self.decoder.receptive_field is not None:
-            self.receptive_field = (self.encoder.receptive_field, self.decoder.receptive_field)
+            beside = config.projection_kernel // 2 if config.projection else 0
+            self.receptive_field = (
+                self.encoder.receptive_field + beside * self.stride,
+                self.decoder.receptive_field + beside,
+            )
+
+    def _projection(self, channels: int, out_channels: int) -> nn.Module:
+        if not self.config.projection:
+            return nn.Identity()
+        kernel = self.config.projection_kernel
+        return nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2)
 
     def latents(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [-1, 1] to latents before quantization (B, D, h, w)."""
@@ -105,9 +121,10 @@ class VQGAN(Tokenizer):
         grid = tokens.layout[-1]
         if len(grid) != 2 or tokens.layout != self.quantizer.layout(grid):
             raise UsageError(f"{self.name} decodes grids; these tokens have the layout {tokens.layout}")
-        return self.pixels(self.quantizer.lookup(tokens.data), grid)
+        codes = tokens.data if self.codebook else tokens.data / self.config.latent_scale
+        return self.pixels(self.quantizer.lookup(codes), grid)
 
     def _tokens(self, ids: Tensor | None, latents: Tensor, grid: tuple[int, ...]) -> Tokens:
         if not self.codebook:
-            return Tokens(None, (grid,), latents=latents)
+            return Tokens(None, (grid,), latents=latents * self.config.latent_scale)
         return Tokens(ids, self.quantizer.layout(grid), self.codebook)

@@ -67,3 +67,28 @@ def test_tokens_of_another_layout_are_refused(layout: Layout) -> None:
     tokens = Tokens(torch.zeros(1, layout_size(layout), dtype=torch.long), layout, (200,))
     with pytest.raises(UsageError, match="decodes grids"):
         model.decode(tokens)
+
+
+def test_attention_may_be_at_any_level_of_either_side() -> None:
+    small = {**SMALL, "attention": True, "multipliers": (1, 1, 1)}
+    model = build("vqgan/f16", **small, dim=8, attention_levels=[0, 2], decoder_attention_levels=[])
+    assert [len(level) for level in model.encoder.levels] == [2, 1, 2]
+    assert [len(level) for level in model.decoder.levels] == [1, 1, 1]
+
+
+def test_continuous_tokens_are_scaled_and_scaled_back() -> None:
+    settings = {**SMALL, "quantizer": "gaussian", "quantizer_settings": {}, "dim": 8}
+    plain, scaled = (build("vqgan/f16", **settings, latent_scale=scale).eval() for scale in (1, 0.5))
+    scaled.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.allclose(scaled.encode(x).latents, plain.encode(x).latents / 2)
+    assert torch.allclose(scaled.decode(scaled.encode(x)), plain.decode(plain.encode(x)), atol=1e-5)
+    with pytest.raises(UsageError, match="latent_scale is for continuous tokens"):
+        build("vqgan/f16", **SMALL, dim=8, latent_scale=0.5)
+
+
+def test_a_wider_projection_sees_further() -> None:
+    small = {**SMALL, "norm": "channel", "dim": 8}
+    narrow, wide = (build("vqgan/f16", **small, projection_kernel=kernel) for kernel in (1, 3))
+    assert wide.receptive_field == (narrow.receptive_field[0] + wide.stride, narrow.receptive_field[1] + 1)
+    assert wide.eval().encode(torch.zeros(1, 3, 8, 8)).layout == ((4, 4),)
