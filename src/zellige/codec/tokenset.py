@@ -148,6 +148,12 @@ class TokenSet:
         for group in range(self._file.num_row_groups):
             yield from self._table(group, ["key"]).column("key").to_pylist()
 
+    def images(self) -> Iterator[tuple[str, int, int]]:
+        """Name, width and height before padding of all samples, in order; no ids are read."""
+        for group in range(self._file.num_row_groups):
+            columns = self._table(group, ["key", "width", "height"]).to_pydict()
+            yield from zip(columns["key"], columns["width"], columns["height"], strict=True)
+
     def layouts(self) -> set[Layout]:
         """The layouts that occur in the set."""
         if self.info.layout is not None:

@@ -9,7 +9,7 @@ Legend: B samples, H W pixels, h w token cells, G sub-codebooks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -29,8 +29,31 @@ BLEND = 128
 
 def encode_image(tokenizer: Tokenizer, pixels: Tensor, *, tile: int = TILE, whole: int = WHOLE) -> Tokens:
     """Tokens of (B, 3, H, W) pixels in [-1, 1], in tiles where H·W exceeds `whole`."""
+    return _encode(tokenizer, tokenizer.encode, pixels, tile, whole)
+
+
+def encode_image_latents(
+    tokenizer: Tokenizer, pixels: Tensor, *, tile: int = TILE, whole: int = WHOLE
+) -> tuple[Tensor, Tokens]:
+    """As `Tokenizer.encode_latents`, in tiles where H·W exceeds `whole`."""
     if tokenizer.image_size is not None or pixels.shape[-2] * pixels.shape[-1] <= whole:
-        return tokenizer.encode(pixels)
+        return tokenizer.encode_latents(pixels)
+
+    def latents(piece: Tensor) -> Tokens:
+        z, tokens = tokenizer.encode_latents(piece)
+        return Tokens(None, _check(tokenizer, tokens).layout, latents=z)
+
+    found = _encode(tokenizer, latents, pixels, tile, whole)
+    ids = tokenizer.quantizer.encode(found.data)  # type: ignore[operator, union-attr]
+    return found.data, Tokens(ids, found.layout, tokenizer.codebook)
+
+
+def _encode(
+    tokenizer: Tokenizer, encode: Callable[[Tensor], Tokens], pixels: Tensor, tile: int, whole: int
+) -> Tokens:
+    """What `encode` makes of the pixels, piece by piece where they are too many."""
+    if tokenizer.image_size is not None or pixels.shape[-2] * pixels.shape[-1] <= whole:
+        return encode(pixels)
     stride = tokenizer.stride
     pixels = pad_to_multiple(pixels, stride)
     size = (pixels.shape[-2] // stride, pixels.shape[-1] // stride)
@@ -39,7 +62,7 @@ def encode_image(tokenizer: Tokenizer, pixels: Tensor, *, tile: int = TILE, whol
     first: Tokens | None = None
     for (outer_y, inner_y), (outer_x, inner_x) in _tiles(size, max(1, tile // stride), margin):
         piece = pixels[..., _scale(outer_y, stride), _scale(outer_x, stride)]
-        first = _check(tokenizer, tokenizer.encode(piece))
+        first = _check(tokenizer, encode(piece))
         grid = first.data.unflatten(1, first.layout[0])
         if parts is None:
             parts = grid.new_empty((grid.shape[0], *size, *grid.shape[3:]))

@@ -1,7 +1,8 @@
 """How well a tokenizer keeps images: one pass over a set, at each image's own size.
 
     images → batches of one size → encode → Tokens → decode → crop → metrics
-                                               └→ code usage, bits          └→ examples, rates
+                                     (or a set)  ├→ code usage, bits        └→ examples, rates
+                                                 └→ perturb → decode → pFID
 
 Memory does not grow with the set: running sums, a bounded list of figures an image, a few examples.
 Legend: B images, H W pixels.
@@ -13,28 +14,30 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from zellige.codec import TokenSet
 from zellige.codec.zel import EncodedImage, dumps
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError
 from zellige.core.pixels import to_uint8
-from zellige.core.tiling import decode_tokens, encode_image
+from zellige.core.tiling import decode_tokens, encode_image, encode_image_latents
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, ImageSource, open_images
 from zellige.data.batches import by_size, stack
-from zellige.data.transforms import center_crop_adm
 from zellige.evaluate.environment import environment, hardware
+from zellige.evaluate.pfid import PerturbationStudy, check_perturbable
 from zellige.evaluate.pictures import example
 from zellige.evaluate.rates import RateStudy
-from zellige.evaluate.result import CodeProfile, EvalResult, Example, ImageResult, TokenizerFacts
+from zellige.evaluate.result import CodeProfile, EvalResult, Example, ImageResult, Robustness, TokenizerFacts
 from zellige.evaluate.selection import PAIRED_NAMES, Selection, select
+from zellige.evaluate.sizes import resize_name, sized
+from zellige.evaluate.stored import StoredTokens
 from zellige.evaluate.threads import side_by_side
 from zellige.metrics import (
     BitsPerPixel,
@@ -45,6 +48,7 @@ from zellige.metrics import (
     Throughput,
 )
 from zellige.metrics.distribution import FeatureDistances
+from zellige.metrics.perturbed import PerturbationGrid
 from zellige.metrics.rate import FIXED_LENGTH
 
 EXAMPLES = 8
@@ -65,6 +69,9 @@ def evaluate(
     codec_images: int = 64,
     names: Sequence[str] | None = PAIRED_NAMES,
     metrics: Sequence[PairedMetric] = (),
+    grid: PerturbationGrid | None = None,
+    stored: TokenSet | None = None,
+    size: int | None = None,
     command: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> EvalResult:
@@ -83,35 +90,42 @@ def evaluate(
         codecs: also compress the first `codec_images` by JPEG, WebP and AVIF.
         names: metrics, of `zellige.evaluate.selection.NAMES`; None is all whose weights are on this machine. PSNR is
             measured in any case.
-        metrics: further ones, fresh: `FeatureDistances` of a network of one's own, and so on.
+        metrics: further ones, fresh: `FeatureDistances` of a network of one's own, and so on. A
+            `FeatureDistances` is what pFID perturbs, if `names` asks for it.
+        grid: of pFID; by default the usual one.
+        stored: tokens of these images, by key, that were made before: none are encoded, and pFID is around codes.
+        size: crop the images to squares of this side; by default only where the tokenizer takes one size.
         command: the command line, for the record.
         progress: called with the number of images done, after every batch.
 
     Raises:
-        UsageError: the source does not exist; a name is unknown, or its weights are not on this machine.
+        UsageError: the source does not exist; a name is unknown, or its weights are not on this machine; pFID of
+            continuous latents, of more neighbours than there are codes, or around latents that a set does not hold.
         ZelligeError: no image could be read.
     """
     images = open_images(source) if isinstance(source, (str, Path)) else source
     if limit is not None and limit < 1:
         raise UsageError(f"cannot evaluate {limit} images; give a limit of 1 or more")
+    if grid or "pfid" in (names or ()):
+        grid = grid or PerturbationGrid()
+        check_perturbable(tokenizer, grid, stored=stored is not None)
     selection = select(names, rounding)
-    selection.metrics += metrics
+    selection.add(metrics, perturbed=grid is not None)
     study = RateStudy(codec_images, selection.patches) if codecs and tokenizer.codebook else None
-    run = _Run(tokenizer, batch_size, precision, selection, study)
-    numbered = enumerate(_sized(islice(images, limit), tokenizer.image_size))
+    matched = None if stored is None else StoredTokens(stored)
+    size = tokenizer.image_size if size is None else size
+    run = _Run(tokenizer, batch_size, precision, selection, study, grid, matched, size)
+    records = sized(images, size) if matched is None else matched.match(images)
+    numbered = enumerate(islice(records, limit))
     for batch in by_size(numbered, batch_size, lambda item: item[1].image.shape[:2]):
         run.add(batch)
         if progress:
             progress(run.count)
     if not run.count:
+        if matched and images.skipped_count:
+            raise matched.none_matched(images.name)
         raise ZelligeError(f"no image of {images.name} could be read; {images.skipped_count} were skipped")
     return run.result(images, command)
-
-
-def _sized(records: Iterator[ImageRecord], size: int | None) -> Iterator[ImageRecord]:
-    """The images, cropped to squares of `size` for tokenizers that take one size only."""
-    for record in records:
-        yield record if size is None else replace(record, image=center_crop_adm(record.image, size).copy())
 
 
 class _Run:
@@ -124,13 +138,20 @@ class _Run:
         precision: torch.dtype,
         selection: Selection,
         study: RateStudy | None,
+        grid: PerturbationGrid | None,
+        stored: StoredTokens | None,
+        size: int | None,
     ) -> None:
         self.tokenizer, self.precision, self.study = tokenizer, precision, study
+        self.stored, self.size = stored, size
         self.device = tokenizer.device
         self.name, self.fingerprint = tokenizer.name, tokenizer.fingerprint()
         conditions = f"{hardware(self.device)}, {str(precision).removeprefix('torch.')}, batches of up to {batch_size}"
         self.speed = {task: Throughput(task, conditions) for task in ("encode", "decode")}
         self.paired, self.unmeasured = selection.metrics, dict(selection.missing)
+        self.perturbed = None
+        if grid and selection.clean:
+            self.perturbed = PerturbationStudy(tokenizer, selection.clean, grid, self._decode, self._clock)
         discrete = bool(tokenizer.codebook)
         self.usage = CodebookUsage(tokenizer.codebook) if discrete else None
         self.rates = {coding: BitsPerPixel(coding) for coding in (FIXED_LENGTH, ZEL_FILE)} if discrete else {}
@@ -144,9 +165,13 @@ class _Run:
         """Encode, decode and measure images of one size, each with its number in the stream."""
         pixels = stack(record for _, record in batch)
         height, width = pixels.shape[-2:]
-        tokens, output = self._round_trip(pixels.to(self.device))
+        latents, tokens, output = self._round_trip(pixels.to(self.device), [record.key for _, record in batch])
         output = output[..., :height, :width].float()
         reference = pixels.to(output.device)
+        if self.perturbed:
+            with torch.inference_mode():
+                self.perturbed.add([number for number, _ in batch], reference, output, latents, tokens)
+        tokens = tokens.to("cpu")
         values_of = side_by_side(lambda metric: metric.update(reference, output), self.paired)
         figures = {metric.protocol.key: each for metric, each in zip(self.paired, values_of, strict=True)}
         if self.usage:
@@ -157,10 +182,15 @@ class _Run:
 
     def result(self, images: ImageSource, command: str) -> EvalResult:
         """All figures, over what was added."""
-        size = self.tokenizer.image_size
-        resize = "native size" if size is None else f"short side to {size}, centre crop (ADM)"
+        resize = self.stored.resize if self.stored else resize_name(self.size)
         found = [m for metric in self.paired for m in self._figures(metric)]
-        for other in (*self.rates.values(), *([self.usage] if self.usage else []), *self.speed.values()):
+        robustness = None
+        if self.perturbed:
+            clean = self._figures(self.perturbed.distances.clean)
+            robustness = self._robustness(self.perturbed, clean)
+            found += [*clean, *([robustness.mean] if robustness else [])]
+        timed = [speed for speed in self.speed.values() if speed.images]
+        for other in (*self.rates.values(), *([self.usage] if self.usage else []), *timed):
             found += other.compute()
         return EvalResult(
             tokenizer=self._facts(),
@@ -176,7 +206,15 @@ class _Run:
             environment=environment(self.device),
             command=command,
             unmeasured=tuple(self.unmeasured.items()),
+            robustness=robustness.on(reference=images.name, resize=resize) if robustness else None,
         )
+
+    def _robustness(self, study: PerturbationStudy, clean: Sequence[Measurement]) -> Robustness | None:
+        """pFID beside the clean figures; None, with the reason kept, where even those could not be had."""
+        if not clean:
+            self.unmeasured[study.distances.name] = self.unmeasured[study.distances.clean.protocol.title]
+            return None
+        return study.result(clean[0], sum(speed.seconds for speed in self.speed.values()))
 
     def _figures(self, metric: PairedMetric) -> tuple[Measurement, ...]:
         """Those of `metric`; none, with the reason kept, where images are too small or too few for it."""
@@ -191,21 +229,33 @@ class _Run:
             self.unmeasured[metric.protocol.title] = str(error)
             return ()
 
-    def _round_trip(self, pixels: Tensor) -> tuple[Tokens, Tensor]:
-        """Tokens, on the CPU, and pixels of a batch, both timed, after a first batch to warm up."""
+    def _round_trip(self, pixels: Tensor, keys: list[str]) -> tuple[Tensor | None, Tokens, Tensor]:
+        """Latents where pFID is around them, tokens, and pixels of a batch, timed, after a first batch to warm up."""
         with torch.inference_mode(), self._autocast():
             if not self._warm:
-                decode_tokens(self.tokenizer, encode_image(self.tokenizer, pixels))
+                decode_tokens(self.tokenizer, self._encode(pixels, keys)[1])
                 self._warm = True
             start = self._clock()
-            tokens = encode_image(self.tokenizer, pixels)
+            latents, tokens = self._encode(pixels, keys)
             middle = self._clock()
             output = decode_tokens(self.tokenizer, tokens)
             end = self._clock()
         count, height, width = len(pixels), pixels.shape[-2], pixels.shape[-1]
-        self.speed["encode"].update(count, height, width, middle - start)
+        if not self.stored:
+            self.speed["encode"].update(count, height, width, middle - start)
         self.speed["decode"].update(count, height, width, end - middle)
-        return tokens.to("cpu"), output
+        return latents, tokens, output
+
+    def _encode(self, pixels: Tensor, keys: list[str]) -> tuple[Tensor | None, Tokens]:
+        if self.stored:
+            return None, self.stored.tokens(keys).to(self.device)
+        if self.perturbed and self.perturbed.grid.around == "feature":
+            return encode_image_latents(self.tokenizer, pixels)
+        return None, encode_image(self.tokenizer, pixels)
+
+    def _decode(self, tokens: Tokens) -> Tensor:
+        with self._autocast():
+            return decode_tokens(self.tokenizer, tokens)
 
     def _clock(self) -> float:
         if self.device.type == "cuda":

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from zellige.core.files import replacing
-from zellige.evaluate import equal_bytes
+from zellige.evaluate import equal_bytes, robustness
 from zellige.evaluate.figures import show, show_measurement, show_spread
 from zellige.evaluate.markup import Markup, h
+from zellige.evaluate.page import facts, page, provenance, table
 from zellige.evaluate.pictures import AMPLIFICATION, DISPLAY_SIDE, data_uri
 from zellige.evaluate.plots import QUALITY, code_caption, code_plot, rate_plot
 from zellige.evaluate.result import EvalResult, Example, ImageResult, RateDistortion
-from zellige.evaluate.tiles import band
 
 _HEADLINES = {  # key of a measurement → what the page calls it
     "psnr": "PSNR",
@@ -26,6 +25,8 @@ _HEADLINES = {  # key of a measurement → what the page calls it
 }
 _CODES = ("codebook usage", "code entropy", "code perplexity")
 _SKIPPED_LISTED = 100
+_HEAT = "A row a share α of perturbed tokens, a column a number δ of codes to choose from; darker is further away."
+_FOOTER = "The tiles on top are laid by the fingerprint of the weights: other weights, other tiles."
 _PICTURE_HEIGHT = 480
 # Moves the line of a comparison; without it the picture is halved in the middle.
 _SCRIPT = """
@@ -45,30 +46,22 @@ def write_report(result: EvalResult, path: str | Path) -> None:
 def report_html(result: EvalResult) -> str:
     """The page as text. Everything that comes from files or names is escaped."""
     name = result.tokenizer.name
-    head = h(
-        "head",
-        h("meta", charset="utf-8"),
-        h("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        h("title", f"{name} on {result.source}"),
-        h("style", Markup(resources.files("zellige.evaluate").joinpath("report.css").read_text("utf-8"))),
-    )
     images = f"{result.count:,} image{'s' * (result.count != 1)}"
-    main = h(
-        "main",
+    main = (
         h("h1", name),
         h("p", f"Reconstruction of {images} from ", h("code", result.source), class_="lead"),
         _headline(result),
         _tokenizer(result),
         _gallery(result.examples),
+        _robustness(result),
         _rates(result),
         _codes(result),
         _figures(result),
         _images(result),
         _skipped(result),
-        _provenance(result),
+        provenance(result.environment, result.command, _FOOTER),
     )
-    body = h("body", band(result.tokenizer.fingerprint), main, h("script", Markup(_SCRIPT)))
-    return "<!doctype html>\n" + h("html", head, body, lang="en") + "\n"
+    return page(f"{name} on {result.source}", result.tokenizer.fingerprint, main, _SCRIPT)
 
 
 def _headline(result: EvalResult) -> Markup:
@@ -85,18 +78,14 @@ def _headline(result: EvalResult) -> Markup:
 def _tokenizer(result: EvalResult) -> Markup:
     t = result.tokenizer
     codebook = " × ".join(f"{k:,}" for k in t.codebook) or "continuous"
-    facts = {
+    found = {
         "Licence of the weights": t.licence or "not stated",
         "Parameters": f"{t.parameters / 1e6:.2f} million" if t.parameters >= 1e5 else f"{t.parameters:,}",
         "Tokens": f"one for each {t.stride}×{t.stride} pixels" if t.stride > 1 else "see the images below",
         "Codebook": codebook,
         "Fingerprint": h("code", t.fingerprint),
     }
-    return _facts(facts)
-
-
-def _facts(facts: dict[str, str]) -> Markup:
-    return h("dl", [h("div", h("dt", name), h("dd", value)) for name, value in facts.items()], class_="facts")
+    return facts(found)
 
 
 def _gallery(examples: Sequence[Example]) -> Markup:
@@ -148,6 +137,26 @@ def _triple(example: Example) -> Markup:
     return h("figure", h("div", compare, difference, class_="triple"), caption, style=wide)
 
 
+def _robustness(result: EvalResult) -> Markup | None:
+    found = result.robustness
+    if found is None:
+        return None
+    curves = robustness.curves(found)
+    return h(
+        "section",
+        h("h2", "Robustness"),
+        h("p", f"{robustness.title(found)}.", class_="note"),
+        h(
+            "div",
+            h("figure", h("div", robustness.heat_table(found), class_="scroll"), h("figcaption", _HEAT)),
+            h("figure", curves) if curves else None,
+            class_="plots",
+        ),
+        h("p", robustness.notes(found), class_="note"),
+        h("p", f"{found.warning}.", class_="note") if found.warning else None,
+    )
+
+
 def _rates(result: EvalResult) -> Markup | None:
     study = result.rates
     if study is None:
@@ -180,7 +189,7 @@ def _equal_bytes(study: RateDistortion) -> Markup:
         how = [m.protocol.describe() for m in (coded.point.rate, *coded.point.quality.values())]
         cells = [h("td", value, class_="number", title=text) for value, text in zip(values, how, strict=True)]
         rows.append(h("tr", h("th", name, scope="row"), cells))
-    return _table(("", *((name, "number") for name in names)), rows, "figures")
+    return table(("", *((name, "number") for name in names)), rows, "figures")
 
 
 def _codes(result: EvalResult) -> Markup | None:
@@ -191,7 +200,7 @@ def _codes(result: EvalResult) -> Markup | None:
     named = {
         m.protocol.title.capitalize(): show_measurement(m) for m in result.measurements if m.protocol.metric in _CODES
     }
-    return h("section", h("h2", "Codes"), h("p", intro, class_="note"), h("div", plots, _facts(named), class_="plots"))
+    return h("section", h("h2", "Codes"), h("p", intro, class_="note"), h("div", plots, facts(named), class_="plots"))
 
 
 def _figures(result: EvalResult) -> Markup:
@@ -215,7 +224,7 @@ def _figures(result: EvalResult) -> Markup:
         "section",
         h("h2", "Figures"),
         h("p", "Spread is the standard deviation over images.", class_="note"),
-        _table(names, rows, "figures"),
+        table(names, rows, "figures"),
         [h("p", f"Not measured: {name}, as {why}.", class_="note") for name, why in result.unmeasured],
     )
 
@@ -231,7 +240,7 @@ def _images(result: EvalResult) -> Markup:
         ("SSIM", "number"),
         ("bpp", "number"),
     )
-    return h("section", h("h2", "Images"), h("p", note, class_="note") if note else None, _table(names, rows, "images"))
+    return h("section", h("h2", "Images"), h("p", note, class_="note") if note else None, table(names, rows, "images"))
 
 
 def _image_cells(r: ImageResult) -> list[Markup]:
@@ -259,24 +268,6 @@ def _skipped(result: EvalResult) -> Markup | None:
     return h(
         "section",
         h("h2", f"Skipped files: {result.skipped_count:,}"),
-        _table(("File", "Reason"), rows, "skipped"),
+        table(("File", "Reason"), rows, "skipped"),
         note,
     )
-
-
-def _provenance(result: EvalResult) -> Markup:
-    command = h("pre", result.command) if result.command else None
-    facts = {name.capitalize(): value for name, value in result.environment.items()}
-    return h(
-        "section",
-        h("h2", "How it was made"),
-        command,
-        _facts(facts),
-        h("footer", "The tiles on top are laid by the fingerprint of the weights: other weights, other tiles."),
-    )
-
-
-def _table(names: Sequence[str | tuple[str, str]], rows: Sequence[Markup], kind: str) -> Markup:
-    """A table that scrolls sideways where it must; a name may come with a CSS class."""
-    cells = [h("th", n, scope="col") if isinstance(n, str) else h("th", n[0], class_=n[1], scope="col") for n in names]
-    return h("div", h("table", h("thead", h("tr", cells)), h("tbody", rows), class_=kind), class_="scroll")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from zellige.core.files import replacing
 from zellige.metrics import Measurement
+from zellige.metrics.perturbed import PerturbationGrid
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,49 @@ class RateDistortion:
 
 
 @dataclass(frozen=True)
+class RobustnessCell:
+    """One cell of pFID's grid.
+
+    Attributes:
+        changed: share of the ids that the perturbation replaced by others.
+        distance: of the images decoded from them.
+    """
+
+    alpha: float
+    delta: int
+    changed: float
+    distance: Measurement
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """pFID with all that it is the mean of.
+
+    Attributes:
+        mean: the figure.
+        clean: the same distance without perturbation.
+        cells: alpha by alpha.
+        grid: strengths, rule, neighbourhood and seed; the cells hold the deltas that the rule gave.
+        clean_seconds: what the clean distance took: encoding, decoding, features of originals and reconstructions.
+        cells_seconds: what all cells took on top: perturbing, decoding, features.
+        warning: what is wrong with the figure; empty if nothing is.
+    """
+
+    mean: Measurement
+    clean: Measurement
+    cells: tuple[RobustnessCell, ...]
+    grid: PerturbationGrid
+    clean_seconds: float
+    cells_seconds: float
+    warning: str = ""
+
+    def on(self, **protocol: Any) -> Robustness:
+        """The same with more of every protocol known, as `Measurement.on`."""
+        cells = tuple(replace(cell, distance=cell.distance.on(**protocol)) for cell in self.cells)
+        return replace(self, mean=self.mean.on(**protocol), clean=self.clean.on(**protocol), cells=cells)
+
+
+@dataclass(frozen=True)
 class EvalResult:
     """Everything that one evaluation found.
 
@@ -142,6 +186,7 @@ class EvalResult:
         environment: versions, hardware, date.
         command: what was run.
         unmeasured: figures that could not be had, and why: weights that are missing, images too small or too few.
+        robustness: None unless pFID was asked for and could be had.
     """
 
     tokenizer: TokenizerFacts
@@ -157,6 +202,7 @@ class EvalResult:
     environment: dict[str, str]
     command: str = ""
     unmeasured: tuple[tuple[str, str], ...] = ()
+    robustness: Robustness | None = None
 
     def __getitem__(self, key: str) -> Measurement:
         """The measurement of a key: ``result["psnr"]``."""

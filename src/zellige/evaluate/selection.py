@@ -19,7 +19,9 @@ PAIRED_NAMES = tuple(dict.fromkeys(re.sub(r"\W", "", m("uint8").protocol.metric.
 """``psnr``, ``ssim``, ``msssim``: names of `PAIRED`, which need no weights."""
 SET_NAMES = ("fd", "kid", "prc")
 """Fréchet distance, kernel distance, precision and recall: by one pass of one network."""
-NAMES = (*PAIRED_NAMES, "lpips", *SET_NAMES)
+ON_REQUEST = ("pfid",)
+"""Measured only where it is named: it decodes every image once a cell of its grid."""
+NAMES = (*PAIRED_NAMES, "lpips", *SET_NAMES, *ON_REQUEST)
 
 
 @dataclass
@@ -28,17 +30,32 @@ class Selection:
 
     Attributes:
         metrics: PSNR first, whether it was named or not: images are listed by it.
+        clean: the distance that pFID perturbs, which is not among `metrics`; None unless pFID is wanted.
         patches: network of the Fréchet distance over crops, for the comparison with image codecs.
         missing: name → why it cannot be measured.
     """
 
     metrics: list[PairedMetric]
+    clean: FeatureDistances | None = None
     patches: ImageFeatures | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
+    def add(self, metrics: Sequence[PairedMetric], *, perturbed: bool) -> None:
+        """Add a caller's own. If `perturbed`, its first Fréchet distance is the one that pFID perturbs.
+
+        Raises `UsageError` if pFID has no distance at all.
+        """
+        own = next((m for m in metrics if perturbed and isinstance(m, FeatureDistances)), None)
+        if own:
+            self.metrics += [self.clean] if self.clean else []
+            self.clean = own
+        self.metrics += [m for m in metrics if m is not own]
+        if perturbed and self.clean is None:
+            raise UsageError("a grid is for pFID; name 'pfid' among the metrics, or pass a FeatureDistances")
+
 
 def select(names: Sequence[str] | None, rounding: Rounding) -> Selection:
-    """The metrics called `names`, of `NAMES`; None is all whose weights are on this machine.
+    """The metrics called `names`, of `NAMES`; None is all of them but `ON_REQUEST` whose weights are on this machine.
 
     Raises:
         UsageError: an unknown name; or a named metric's weights are missing, where they are looked for, and what
@@ -47,11 +64,21 @@ def select(names: Sequence[str] | None, rounding: Rounding) -> Selection:
     for name in names or ():
         if name not in NAMES:
             raise nearest(name, list(NAMES), "metric")
-    wanted = set(NAMES if names is None else names) | {"psnr"}
+    wanted = (set(NAMES) - set(ON_REQUEST) if names is None else set(names)) | {"psnr"}
+    perturbed = "pfid" in wanted
+    wanted |= {"fd"} if perturbed else set()
     found = Selection([m for m in (metric(rounding) for metric in PAIRED) if _name(m) in wanted])
+
+    def add_distances() -> None:
+        distances = _distances(wanted, rounding)
+        if perturbed:
+            found.clean = distances
+        else:
+            found.metrics.append(distances)
+
     loaders: list[tuple[set[str], Callable[[], None]]] = [
         (wanted & {"lpips"}, lambda: found.metrics.append(_lpips(rounding))),
-        (wanted & set(SET_NAMES), lambda: found.metrics.append(_distances(wanted, rounding))),
+        (wanted & set(SET_NAMES), add_distances),
     ]
     for group, load in loaders:
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zellige.evaluate import equal_bytes
+from zellige.evaluate import equal_bytes, robustness
 from zellige.evaluate.compare import Difference
 from zellige.evaluate.figures import show, show_measurement, show_spread
-from zellige.evaluate.result import EvalResult, RateDistortion
+from zellige.evaluate.lineup import Lineup, arrow, show_value
+from zellige.evaluate.result import EvalResult, RateDistortion, Robustness
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 
@@ -47,6 +49,42 @@ def rates_table(study: RateDistortion) -> Table:
     for row in equal_bytes.rows(study):
         found.add_row(*row)
     return found
+
+
+def robustness_table(found: Robustness) -> Group:
+    """pFID's grid: a row a share of perturbed tokens, a column a number of codes to choose from."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table()
+    deltas = robustness.deltas(found)
+    for name in ("α \\ δ", *(f"{delta:,}" for delta in deltas)):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_row(robustness.CLEAN, *[show_measurement(found.clean)] * len(deltas), end_section=True)
+    for alpha, cells in robustness.rows(found):
+        grid.add_row(f"{alpha:g}", *(show_measurement(cell.distance) for cell in cells))
+    return Group(Text(robustness.title(found), "italic"), grid, Text(robustness.notes(found), "dim"))
+
+
+def lineup_table(found: Lineup) -> Table:
+    """Tokenizers side by side, a row a figure; the best of a row is bold."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    first = found.results[0]
+    title = escape(f"The same {first.count:,} images of {first.source}")
+    missing = ", ".join(dict.fromkeys(name for result in found.results for name, _ in result.unmeasured))
+    caption = f"not measured: {escape(missing)}; the reasons are in result.json" if missing else None
+    grid = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    grid.add_column("", no_wrap=True)
+    for label in found.labels:
+        grid.add_column(escape(label), justify="right")
+    for row in found.rows:
+        texts = (escape(show_value(row, value)) for value in row.values)
+        cells = (f"[bold]{text}[/bold]" if best else text for text, best in zip(texts, row.best, strict=True))
+        grid.add_row(escape(arrow(row)), *cells)
+    return grid
 
 
 def differences_table(differences: Sequence[Difference], name: str) -> Table:
