@@ -7,6 +7,7 @@ from typing import Any
 _CONV = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1, "latent": 16}
 
 TINY: dict[str, dict[str, Any]] = {
+    "kl-vae": {**_CONV, "dim": 4},
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
     "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
     "robusttok": {
@@ -14,6 +15,7 @@ TINY: dict[str, dict[str, Any]] = {
         **{"head_width": 16, "latents": 16, "dim": 4, "drop_path": 0.0},
         "quantizer_settings": {"codes": 32, "normalize": True},
     },
+    "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
 }

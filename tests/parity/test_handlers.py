@@ -14,6 +14,7 @@ from tests.parity.draw import official_state
 from tests.parity.runner import run
 from zellige.convert.adapter import Adapter
 from zellige.convert.llamagen_vq import LlamaGenVQAdapter
+from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
 from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
 from zellige.core.registry import system_class
 from zellige.nn.conv import to_sequence
@@ -42,6 +43,14 @@ CASES = {
             "config": {"hidden_channels": 32, "channel_mult": [1, 3, 2], "num_res_blocks": 1, "z_channels": 16},
         },
     ),
+    "maskgit, flax": (
+        FlaxMaskGITVQGANAdapter(),
+        {"channels": 32, "multipliers": (1, 3, 2), "latent": 16, "dim": 16, **dict.fromkeys(BLOCKS, 1)},
+        {
+            "official": "maskgit.nets.vqgan_tokenizer.VQVAE",
+            "config": {"filters": 32, "channel_multipliers": [1, 3, 2], "num_res_blocks": 1, "embedding_dim": 16},
+        },
+    ),
     "mage": (
         MAGEVQGANAdapter(),
         {"channels": 32, "multipliers": (1, 2), "latent": 16, "dim": 16},
@@ -63,17 +72,18 @@ def make(path: Path, adapter: Adapter, config: dict[str, Any], meta: dict[str, A
         ids = model.quantizer.encode(to_sequence(z))
         decoded, given = (model.pixels(model.quantizer.lookup(i), (2, 3)) for i in (ids, rand))
     to_official = (lambda x: (x + 1) / 2) if unit else (lambda x: x)
-    np.savez(
-        path,
-        meta=np.array(json.dumps({"system": "made here", "keys": keys, **meta})),
-        image_u8=image,
-        latent=z[:, ::4],
-        indices=ids.flatten(),
-        margin=np.ones(ids.numel()),
-        decoded=to_official(decoded)[..., ::4, ::4] + change,
-        rand_indices=rand,
-        rand_decoded=to_official(given)[..., ::4, ::4],
-    )
+    arrays = {
+        "image_u8": image,
+        "latent": z[:, ::4],
+        "indices": ids.flatten(),
+        "margin": np.ones(ids.numel()),
+        "decoded": to_official(decoded)[..., ::4, ::4] + change,
+        "rand_indices": rand,
+        "rand_decoded": to_official(given)[..., ::4, ::4],
+    }
+    if isinstance(adapter, FlaxMaskGITVQGANAdapter):  # channels-last
+        arrays = {name: np.moveaxis(np.asarray(v), 1, -1) if v.ndim == 4 else v for name, v in arrays.items()}
+    np.savez(path, meta=np.array(json.dumps({"system": "made here", "keys": keys, **meta})), **arrays)
     return path
 
 

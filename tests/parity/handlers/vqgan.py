@@ -1,9 +1,10 @@
-"""Convolutional tokenizers: LlamaGen's VQ-16 and VQ-8, and the MaskGIT VQGAN under both layouts of names."""
+"""Convolutional tokenizers: LlamaGen's VQ-16 and VQ-8, and the MaskGIT VQGAN under its three layouts of names."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from tests.parity.inputs import images, setting
 from tests.parity.runner import Meta, handler
 from zellige.convert.adapter import Adapter
 from zellige.convert.llamagen_vq import LlamaGenVQAdapter
+from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
 from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
 from zellige.core.registry import system_class
 from zellige.nn.conv import to_sequence
@@ -30,7 +32,7 @@ def llamagen_vq(case: Case) -> None:
         settings["quantizer_settings"]["normalize"] = bool(
             setting(case.meta["config"], "codebook_l2_norm") in (None, True)
         )
-    _check(case, _build(case, LlamaGenVQAdapter(), settings))
+    check_codes(case, build_vqgan(case, LlamaGenVQAdapter(), settings))
 
 
 @handler(lambda meta: _is_maskgit(meta["official"]))
@@ -41,7 +43,23 @@ def maskgit_vqgan(case: Case) -> None:
         settings["decoder_blocks"] = settings["blocks"]
         if not mage:  # the taming port has two middle blocks whatever the levels have
             settings["middle_blocks"] = settings["blocks"]
-    _check(case, _build(case, MAGEVQGANAdapter() if mage else MaskGITVQGANAdapter(), settings))
+    check_codes(case, build_vqgan(case, MAGEVQGANAdapter() if mage else MaskGITVQGANAdapter(), settings))
+
+
+@handler(lambda meta: meta["official"] == "maskgit.nets.vqgan_tokenizer.VQVAE")
+def flax_maskgit_vqgan(case: Case) -> None:
+    """The original, whose images and latents are channels-last."""
+    config = case.meta["config"]
+    if setting(config, "norm") not in (None, "GN") or setting(config, "act") not in (None, "swish"):
+        raise ValueError("the released tokenizers have group norms and swish, and so has ours")
+    for name, value in case.arrays.items():
+        case.arrays[name] = np.moveaxis(value, -1, 1) if value.ndim == 4 else value
+    settings = _settings(case.meta)
+    if "blocks" in settings:
+        settings["decoder_blocks"] = settings["middle_blocks"] = settings["blocks"]
+    if "dim" in settings:
+        settings["latent"] = settings["dim"]
+    check_codes(case, build_vqgan(case, FlaxMaskGITVQGANAdapter(), settings))
 
 
 def _is_maskgit(official: str) -> bool:
@@ -53,17 +71,17 @@ def _settings(meta: Meta) -> dict[str, Any]:
     config = meta["config"]
     codes = setting(config, "codebook_size", "codebook", "n_embed", "K")
     found = {
-        "channels": setting(config, "ch", "hidden_channels"),
-        "multipliers": setting(config, "ch_mult", "channel_mult", "encoder_ch_mult"),
+        "channels": setting(config, "ch", "hidden_channels", "filters"),
+        "multipliers": setting(config, "ch_mult", "channel_mult", "encoder_ch_mult", "channel_multipliers"),
         "blocks": setting(config, "num_res_blocks"),
         "latent": setting(config, "z_channels", "z"),
-        "dim": setting(config, "codebook_embed_dim", "embed_dim", "dim", "z"),
+        "dim": setting(config, "codebook_embed_dim", "embed_dim", "embedding_dim", "dim", "z"),
         "quantizer_settings": None if codes is None else {"codes": codes},
     }
     return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items() if v is not None}
 
 
-def _build(case: Case, adapter: Adapter, settings: dict[str, Any]) -> VQGAN:
+def build_vqgan(case: Case, adapter: Adapter, settings: dict[str, Any]) -> VQGAN:
     """Our model of the case's configuration, filled by the official names."""
     keys = case.meta.get("keys")
     if not keys:
@@ -74,7 +92,7 @@ def _build(case: Case, adapter: Adapter, settings: dict[str, Any]) -> VQGAN:
     return model
 
 
-def _check(case: Case, model: VQGAN) -> None:
+def check_codes(case: Case, model: VQGAN) -> None:
     """Latents, ids, reconstructions and the decoding of given ids, whichever the case holds."""
     unit = model.config.pixel_range == "unit"
     latent = case.find("latent", "latents", "h", "h_sub")
