@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zellige.core.card import Card
-    from zellige.core.contract import Generator, Reconstruction, Reducer, Tokenizer
+    from zellige.core.condition import TextFeatures
+    from zellige.core.contract import Reconstruction, Reducer, Tokenizer
     from zellige.core.errors import ZelligeError
+    from zellige.core.generator import Generator
     from zellige.core.hub import load
     from zellige.core.registry import build, card, cards
-    from zellige.core.tokens import Tokens
+    from zellige.core.tokens import Tokens, TokenSpec
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Card": "card",
-    "Generator": "contract",
+    "Generator": "generator",
     "Reconstruction": "contract",
     "Reducer": "contract",
     "Tokenizer": "contract",
+    "TextFeatures": "condition",
+    "TokenSpec": "tokens",
     "Tokens": "tokens",
     "ZelligeError": "errors",
     "build": "registry",

@@ -1,4 +1,4 @@
-"""The three contracts: `Tokenizer`, `Generator`, `Reducer`.
+"""The contracts `Tokenizer` and `Reducer`, and what all models share; `Generator` is in `zellige.core.generator`.
 
 Legend: B samples, C channels, T frames, H W pixels, N tokens, D latent dimensions.
 Pixels are float in [-1, 1], (B, 3, H, W) or (B, 3, T, H, W), everywhere in the library; the input
@@ -251,26 +251,6 @@ class Tokenizer(Model):
     def last_layer(self) -> Tensor:
         """The weight that makes the pixels: what adaptive loss weights differentiate at."""
         raise UsageError(f"{self.system} names no last layer, which an adversarial loss needs")
-
-
-class Generator(Model):
-    """A model of tokens: it reads vocabulary and layout from `Tokens`, and samples new ones."""
-
-    @abstractmethod
-    def loss(self, tokens: Tokens, condition: Any = None) -> dict[str, Tensor]:
-        """The terms of the training loss, already weighted; their sum is minimized."""
-
-    @abstractmethod
-    def sample(
-        self,
-        condition: Any = None,
-        *,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        seed: int | None = None,
-        **options: Any,
-    ) -> Tokens:
-        """New tokens; a sample depends on its condition and seed, not on the batch it is in."""
 
 
 class Reducer(Protocol):

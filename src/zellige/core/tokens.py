@@ -23,6 +23,31 @@ def layout_size(layout: Layout) -> int:
     return sum(math.prod(block) for block in layout)
 
 
+@dataclass(frozen=True)
+class TokenSpec:
+    """A kind of tokens: what two batches must have in common to be modelled by one generator.
+
+    Attributes:
+        layout: as in `Tokens`.
+        codebook: size of each sub-codebook; empty for continuous latents.
+        dim: D of continuous latents; 0 for ids.
+    """
+
+    layout: Layout
+    codebook: tuple[int, ...] = ()
+    dim: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layout", tuple(tuple(int(n) for n in block) for block in self.layout))
+        object.__setattr__(self, "codebook", tuple(int(k) for k in self.codebook))
+
+    def __str__(self) -> str:
+        blocks = " + ".join("×".join(map(str, block)) for block in self.layout)
+        if not self.codebook:
+            return f"{blocks} latents of {self.dim} dimensions"
+        return f"{blocks} tokens of {' × '.join(f'{k:,}' for k in self.codebook)} codes"
+
+
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """Visual tokens of a batch of samples.
@@ -69,6 +94,11 @@ class Tokens:
         data = self.ids if self.ids is not None else self.latents
         assert data is not None
         return data
+
+    @property
+    def spec(self) -> TokenSpec:
+        """The kind of these tokens."""
+        return TokenSpec(self.layout, self.codebook, 0 if self.latents is None else self.latents.shape[2])
 
     @property
     def num_tokens(self) -> int:

@@ -1,0 +1,63 @@
+"""What a generator is told to make: class labels, or the features of a text.
+
+Legend: B samples, T text tokens, F channels of the text features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zellige.core.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class TextFeatures:
+    """Texts as an encoder of texts sees them.
+
+    Attributes:
+        features: float (B, T, F).
+        mask: bool (B, T), true where there is text and no padding; None where there is no padding.
+    """
+
+    features: Tensor
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 3:
+            raise UsageError(f"text features are (B, T, F); got {tuple(self.features.shape)}")
+        if self.mask is not None and self.mask.shape != self.features.shape[:2]:
+            raise UsageError(f"a text mask is (B, T); got {tuple(self.mask.shape)} for {tuple(self.features.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def to(self, device: torch.device | str) -> TextFeatures:
+        """The same features on another device."""
+        return TextFeatures(self.features.to(device), None if self.mask is None else self.mask.to(device))
+
+
+Condition = int | Sequence[int] | Tensor | TextFeatures | None
+"""Class labels from 0 up, (B,), or one for all samples; text features; None for no condition."""
+
+
+def class_labels(condition: Condition, classes: int, name: str) -> Tensor:
+    """Labels int64 (B,) below `classes`; `UsageError` for anything else, in the name of the model `name`."""
+    if isinstance(condition, (TextFeatures, str)):
+        raise UsageError(f"{name} takes a class from 0 to {classes - 1}, no text")
+    if condition is None or classes == 0:
+        raise UsageError(f"{name} was made without classes; sample it without a condition")
+    try:
+        labels = torch.as_tensor(condition)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"{name} takes classes from 0 to {classes - 1}; got {condition!r}") from None
+    if labels.is_floating_point() or labels.is_complex() or labels.ndim > 1:
+        raise UsageError(f"classes are integers (B,); got {labels.dtype} {tuple(labels.shape)}")
+    labels = labels.reshape(-1).long()
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise UsageError(f"{name} has the classes 0 to {classes - 1}; there is no class {int(outside[0])}")
+    return labels

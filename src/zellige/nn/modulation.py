@@ -1,0 +1,95 @@
+"""Adaptive normalisation (adaLN, Peebles and Xie, arXiv 2212.09748): a condition shifts, scales and gates.
+
+Legend: B samples, N tokens, C channels, F channels of the condition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zellige.nn.norm import make_norm
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """``x · (1 + scale) + shift``."""
+    return x * (1 + scale) + shift
+
+
+class Modulation(nn.Module):
+    """``Linear(SiLU(condition))`` in equal parts: shift, scale, gate for each branch of a block, in this order.
+
+    It starts at zero, so that a block starts as the identity.
+
+    Args:
+        dim: C of each part.
+        parts: 6 for attention and MLP, 3 for one of them, 2 for a norm without gate.
+        condition: F; None for C.
+    """
+
+    def __init__(self, dim: int, parts: int, condition: int | None = None) -> None:
+        super().__init__()
+        self.parts = parts
+        self.linear = nn.Linear(condition or dim, parts * dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """All zero."""
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """A condition (B, F) for all tokens, or (B, N, F) for each, to `parts` tensors (B, 1 or N, C)."""
+        if condition.ndim == 2:
+            condition = condition[:, None]
+        return self.linear(F.silu(condition)).chunk(self.parts, dim=-1)
+
+
+class AdaptiveNorm(nn.Module):
+    """A norm without weights of its own, shifted and scaled by the condition: what stands before a head."""
+
+    def __init__(self, dim: int, condition: int | None = None, *, norm: str = "layer", eps: float = 1e-6) -> None:
+        super().__init__()
+        self.norm = make_norm(norm, dim, eps, affine=False)
+        self.modulation = Modulation(dim, 2, condition)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return modulate(self.norm(x), *self.modulation(condition))
+
+
+def init_normal(module: nn.Module, std: float = 0.02, *, truncated: bool = False) -> None:
+    """Weights of linear layers and embeddings from N(0, std²), biases zero; modulations stay at zero."""
+    draw = nn.init.trunc_normal_ if truncated else nn.init.normal_
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            draw(part.weight, std=std)
+            if isinstance(part, nn.Linear) and part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Modulation):
+            part.reset_parameters()
+
+
+class ClassEmbedding(nn.Module):
+    """A vector for each class, and in row ``classes`` one for no condition, which guidance contrasts with.
+
+    Args:
+        classes: labels are 0 to classes - 1.
+        dim: C.
+        dropout: share of the labels that are replaced by ``classes`` in training.
+    """
+
+    def __init__(self, classes: int, dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.classes, self.dropout = classes, dropout
+        self.table = nn.Embedding(classes + 1, dim)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """(B,) to (B, C)."""
+        return self.table(drop_labels(labels, self.dropout, self.classes) if self.training else labels)
+
+
+def drop_labels(labels: Tensor, share: float, null: int) -> Tensor:
+    """Labels (B,), each replaced by `null` with the chance `share`."""
+    return torch.where(torch.rand(labels.shape, device=labels.device) < share, null, labels)
