@@ -6,10 +6,15 @@ from typing import Any
 
 _CONV = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1, "latent": 16}
 
+_TOKENS = {"layout": ((2, 3),), "codebook": (13,), "classes": 3}
+_SMALL = {"dim": 16, "depth": 2, "heads": 2, "hidden": 32}
+
 TINY: dict[str, dict[str, Any]] = {
     "kl-vae": {**_CONV, "dim": 4},
+    "llamagen": {**_TOKENS, **_SMALL},
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
     "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
+    "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
     "robusttok": {
         **{"image_size": 32, "patch": 8, "width": 32, "depth": 2, "decoder_width": 32, "decoder_depth": 2},
         **{"head_width": 16, "latents": 16, "dim": 4, "drop_path": 0.0},

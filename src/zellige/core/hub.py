@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from zellige.core.card import Weights
 from zellige.core.contract import Model
 from zellige.core.errors import DataError, UsageError, ZelligeError, nearest, reason
 from zellige.core.files import replacing
+from zellige.core.generator import Generator
 from zellige.core.registry import cards, resolve, system_class
 from zellige.core.tensors import check_state, read_metadata, read_tensors, write_tensors
 
@@ -37,20 +38,36 @@ def bundled() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and (p / WEIGHTS).is_file())
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = False) -> Model:
+M = TypeVar("M", bound=Model)
+
+
+@overload
+def load(name: str | Path, *, device: str | torch.device = "cpu", quiet: bool = False) -> Model: ...
+
+
+@overload
+def load(name: str | Path, *, kind: type[M], device: str | torch.device = "cpu", quiet: bool = False) -> M: ...
+
+
+def load(
+    name: str | Path, *, kind: type[Model] = Model, device: str | torch.device = "cpu", quiet: bool = False
+) -> Model:
     """A trained model, ready to use: in the wheel, in a local folder or file, or on the Hub.
 
     Args:
         name: a bundled name (``zellige-photo``); a folder or file saved by `save_pretrained`, or an
             official checkpoint; ``system/preset`` whose weights are published; a Hub id
             (``owner/name`` or ``hf:owner/name``).
+        kind: `zellige.Tokenizer` or `zellige.Generator`, if it must be one.
         quiet: do not show the licence of the weights on standard error.
 
     Raises:
-        UsageError: nothing of this name is known, with the nearest names.
+        UsageError: nothing of this name is known, with the nearest names; or it is of another kind.
         DataError: the file is damaged, or holds another architecture.
     """
     model = _find(str(name))
+    if not isinstance(model, kind):
+        raise UsageError(f"'{name}' is {model.name}, no {kind.__name__.lower()}")
     if model.licence and not quiet:
         print(f"zellige: weights of {model.name}: {model.licence}", file=sys.stderr)
     return model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -209,6 +226,7 @@ def save_pretrained(model: Model, folder: str | Path, *, dtype: torch.dtype | No
 def _default_card(model: Model) -> str:
     known = cards().get(model.system)
     count = sum(p.numel() for p in model.parameters())
+    variable = "generator" if isinstance(model, Generator) else "tokenizer"
     lines = [
         "---",
         "library_name: zellige",
@@ -221,7 +239,7 @@ def _default_card(model: Model) -> str:
         "",
         "```python",
         "import zellige",
-        'tokenizer = zellige.load("path or hub id of this folder")',
+        f'{variable} = zellige.load("path or hub id of this folder")',
         "```",
         "",
         "```json",

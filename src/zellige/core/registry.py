@@ -8,13 +8,15 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import import_module, resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from zellige.core.card import Card, Preset
 from zellige.core.errors import UsageError, nearest, reason
 
 if TYPE_CHECKING:
     from zellige.core.contract import Model
+    from zellige.core.generator import Generator
+    from zellige.core.tokens import Tokens, TokenSpec
 
 DEFAULT_TOKENIZER = "zellige-photo"
 
@@ -61,14 +63,31 @@ def system_class(name: str) -> type[Model]:
     return getattr(import_module(module), attribute)
 
 
-def build(name: str, **overrides: Any) -> Model:
-    """A new model of a preset with fresh weights; `overrides` replace fields of its config.
+@overload
+def build(name: str, **overrides: Any) -> Model: ...
 
-    Raises `UsageError` for an unknown name or field, or for values with which the model cannot be built.
+
+@overload
+def build(name: str, *, for_tokens: Tokens | TokenSpec, **overrides: Any) -> Generator: ...
+
+
+def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **overrides: Any) -> Model:
+    """A new model of a preset with fresh weights.
+
+    Args:
+        name: ``system`` or ``system/preset``.
+        for_tokens: tokens, or their `TokenSpec`: a generator is made for layout and codebook of these.
+        overrides: replace fields of the preset's configuration.
+
+    Raises `UsageError` for an unknown name or field, for values with which the model cannot be built, and for tokens
+    that a generator cannot model.
     """
     found, preset = resolve(name)
+    model_class = system_class(found.name)
+    if for_tokens is not None:
+        overrides = {**_generator(model_class).settings_for(getattr(for_tokens, "spec", for_tokens)), **overrides}
     try:
-        model = system_class(found.name).from_config({**preset.config, **overrides})
+        model = model_class.from_config({**preset.config, **overrides})
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # what torch makes of a wrong number
         if not overrides:
             raise
@@ -76,3 +95,11 @@ def build(name: str, **overrides: Any) -> Model:
         raise UsageError(f"'{name}' cannot be built with {settings}: {reason(error)}") from error
     model.name = f"{found.name}/{preset.name}"
     return model
+
+
+def _generator(model_class: type[Model]) -> type[Generator]:
+    from zellige.core.generator import Generator
+
+    if not issubclass(model_class, Generator):
+        raise UsageError(f"'{model_class.system}' is no generator; only generators are built for tokens")
+    return model_class

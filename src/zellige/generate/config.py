@@ -60,7 +60,7 @@ class GeneratorConfig:
 def one_block_of_codes(spec: TokenSpec, system: str, axes: tuple[int, ...] = (1, 2, 3)) -> dict[str, Any]:
     """Layout and codebook as settings, for generators of one block of ids with one code a position.
 
-    Raises `UsageError` for other tokens, with what would serve; `axes` are the dimensions that the block may have.
+    The tokenizer of the preset is not theirs. Raises `UsageError` for other tokens, with what would serve; `axes` are the dimensions that the block may have.
     """
     if not spec.codebook:
         raise UsageError(
@@ -74,4 +74,4 @@ def one_block_of_codes(spec: TokenSpec, system: str, axes: tuple[int, ...] = (1,
         )
     if len(spec.layout[0]) not in axes:
         raise UsageError(f"{system} takes blocks of {' or '.join(map(str, axes))} axes; these are {spec}")
-    return {"layout": spec.layout, "codebook": spec.codebook}
+    return {"layout": spec.layout, "codebook": spec.codebook, "tokenizer": "", "fingerprint": ""}
