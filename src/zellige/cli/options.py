@@ -28,6 +28,13 @@ class ImageFormat(StrEnum):
     WEBP = "webp"
 
 
+class Around(StrEnum):
+    """What perturbed tokens are near to: the latents of the encoder, or the codes that those became."""
+
+    FEATURE = "feature"
+    CODE = "code"
+
+
 TokenizerName = Annotated[
     str,
     typer.Option(
@@ -61,6 +68,45 @@ Inputs = Annotated[
 ]
 ImageFormatOption = Annotated[ImageFormat, typer.Option("--format", help="Of the images; jpg and webp at quality 95.")]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")]
+
+_PFID = "Of the metric pfid"
+PfidAlphas = Annotated[
+    str | None,
+    typer.Option(
+        "--pfid-alphas",
+        metavar="A,…",
+        help="Shares of the tokens that are perturbed, in [0, 1]; by default 0.5,0.6,0.7,0.8,0.9.",
+        rich_help_panel=_PFID,
+    ),
+]
+PfidDeltas = Annotated[
+    str | None,
+    typer.Option(
+        "--pfid-deltas",
+        metavar="D,…",
+        help="Numbers of nearest codes to choose from; by default 200,280,360.",
+        rich_help_panel=_PFID,
+    ),
+]
+PfidScale = Annotated[
+    bool,
+    typer.Option(
+        "--pfid-scale",
+        help="The deltas are for 4,096 codes: take delta·K/4096 of K codes, at least 2.",
+        rich_help_panel=_PFID,
+    ),
+]
+PfidAround = Annotated[
+    Around | None,
+    typer.Option(
+        "--pfid-around",
+        help="What the codes are near to; by default the encoder's features, and of a token set its codes.",
+        rich_help_panel=_PFID,
+    ),
+]
+PfidSeed = Annotated[
+    int | None, typer.Option("--pfid-seed", min=0, help="Of the draws; by default 0.", rich_help_panel=_PFID)
+]
 
 DEFAULT = DEFAULT_TOKENIZER
 

@@ -44,7 +44,7 @@ def encode_image_latents(
         return Tokens(None, _check(tokenizer, tokens).layout, latents=z)
 
     found = _encode(tokenizer, latents, pixels, tile, whole)
-    ids = tokenizer.quantizer.encode(found.data)  # type: ignore[operator, union-attr]
+    ids = tokenizer.quantizer.encode(found.data)
     return found.data, Tokens(ids, found.layout, tokenizer.codebook)
 
 

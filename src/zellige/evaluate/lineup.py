@@ -94,22 +94,24 @@ def check_lineup(tokenizers: Sequence[Tokenizer], labels: Sequence[str], grid: P
     seen: dict[str, str] = {}
     sides: dict[int, str] = {}
     for tokenizer, label in zip(tokenizers, labels, strict=True):
-        same = seen.setdefault(tokenizer.fingerprint(), label)
-        if same is not label:
-            raise UsageError(f"'{same}' and '{label}' cannot be compared: they are the same weights")
+        weights = tokenizer.fingerprint()
+        if weights in seen:
+            raise UsageError(f"'{seen[weights]}' and '{label}' cannot be compared: they are the same weights")
+        seen[weights] = label
         if tokenizer.image_size is not None:
             sides.setdefault(tokenizer.image_size, label)
-        if grid:
-            try:
-                check_perturbable(tokenizer, grid, stored=False)
-            except UsageError as error:
-                raise UsageError(f"'{label}' cannot be compared by pFID: {error}") from None
     if len(sides) > 1:
         (one, first), (other, second) = list(sides.items())[:2]
         raise UsageError(
             f"'{first}' and '{second}' cannot be compared: they take {one}×{one} and {other}×{other} images, "
             "so they would not see the same pixels"
         )
+    for tokenizer, label in zip(tokenizers, labels, strict=True):
+        try:
+            if grid:
+                check_perturbable(tokenizer, grid, stored=False)
+        except UsageError as error:
+            raise UsageError(f"'{label}' cannot be compared by pFID: {error}") from None
     return next(iter(sides), None)
 
 
