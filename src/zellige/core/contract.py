@@ -74,11 +74,16 @@ class Model(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Model:
         """Build from plain values; `UsageError` names a key that the config does not have."""
+        return cls(cls.make_config(config))
+
+    @classmethod
+    def make_config(cls, config: Mapping[str, Any]) -> Any:
+        """The instance of `config_class` of plain values; `UsageError` as in `from_config`."""
         known = {f.name for f in fields(cls.config_class)}
         for key in config:
             if key not in known:
                 raise UsageError(f"{cls.system} has no setting '{key}'; it has {', '.join(sorted(known))}")
-        return cls(cls.config_class(**{k: _tuples(v) for k, v in config.items()}))
+        return cls.config_class(**{k: _tuples(v) for k, v in config.items()})
 
     def config_dict(self) -> dict[str, Any]:
         """The configuration as plain values (JSON-ready)."""
