@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zellige.core.errors import DataError
 from zellige.core.registry import system_class
-from zellige.core.tensors import check_state
+from zellige.core.tensors import check_state, differences
 
 if TYPE_CHECKING:
     from zellige.core.contract import Model
@@ -24,15 +24,18 @@ class Adapter(ABC):
     """What is known of a family of official state dicts.
 
     Names are mapped by module: `modules` lists official modules and ours, and a tensor keeps the
-    last part of its name (``weight``, ``bias``).
+    last part of its name (``weight``, ``bias``). `tensors` lists those whose whole name differs.
 
     Attributes:
         system: the slug of our system.
         ignored: beginnings of official keys that hold no part of the model: losses, counters.
+        untold: fields of the configuration that no tensor tells, such as the number of heads; the preset that
+            fits the rest does.
     """
 
     system: ClassVar[str]
     ignored: ClassVar[tuple[str, ...]] = ()
+    untold: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def matches(self, state: State) -> bool:
@@ -46,18 +49,35 @@ class Adapter(ABC):
     def modules(self, config: Any) -> Iterable[tuple[str, str]]:
         """Pairs of an official module and ours, for a config instance of the system."""
 
+    def tensors(self, config: Any) -> Iterable[tuple[str, str]]:
+        """Pairs of an official tensor and ours, for those that `modules` does not cover."""
+        return ()
+
+    def rearranged(self, name: str, value: Tensor) -> Tensor:
+        """An official tensor in our order of its rows; `name` is ours."""
+        return value
+
+    def holds(self, key: str) -> bool:
+        """Whether an official key holds a part of the model."""
+        return not key.startswith(self.ignored)
+
     def official_shapes(self, model: Model) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the official state dict that would fill `model`."""
         return {key: tuple(value.shape) for key, value in self._official_tensors(model).items()}
 
+    def differences(self, state: State, model: Model) -> str:
+        """Up to three official tensors that are others than those which would fill `model`; empty if none is."""
+        return differences(self._official_tensors(model), {k: v for k, v in state.items() if self.holds(k)})
+
     def convert(self, state: State, config: Any) -> dict[str, Tensor]:
         """The part of an official state dict that we have, by our names and in float32."""
-        names = dict(self.modules(config))
+        modules, tensors = dict(self.modules(config)), dict(self.tensors(config))
         converted = {}
         for key, value in state.items():
             module, _, leaf = key.rpartition(".")
-            if module in names and not key.startswith(self.ignored):
-                converted[f"{names[module]}.{leaf}"] = value.float()
+            name = tensors.get(key) or (f"{modules[module]}.{leaf}" if module in modules else None)
+            if name is not None and self.holds(key):
+                converted[name] = self.rearranged(name, value.float())
         return converted
 
     def build(self, state: State, source: str = "this state dict", **settings: Any) -> Model:
@@ -81,7 +101,7 @@ class Adapter(ABC):
         except (IndexError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"{source} has shapes that no {self.system} can have: {error}") from None
         official = self._official_tensors(expected)
-        check_state(official, {k: v for k, v in state.items() if not k.startswith(self.ignored)}, source)
+        check_state(official, {k: v for k, v in state.items() if self.holds(k)}, source)
         model = model_class.from_config(settings)
         # Not strict: counters of our quantizers have no official counterpart and keep their start.
         model.load_state_dict(self.convert(state, model.config), strict=False)
@@ -89,13 +109,17 @@ class Adapter(ABC):
 
     def _official_tensors(self, model: Model) -> dict[str, Tensor]:
         """The tensors of `model` by their official names, without those that only we have."""
-        names = {ours: official for official, ours in self.modules(model.config)}
-        tensors = {}
+        modules, names = (
+            {ours: official for official, ours in pairs(model.config)} for pairs in (self.modules, self.tensors)
+        )
+        official = {}
         for key, value in model.state_dict().items():
             module, _, leaf = key.rpartition(".")
-            if module in names:
-                tensors[f"{names[module]}.{leaf}"] = value
-        return tensors
+            if key in names:
+                official[names[key]] = value
+            elif module in modules:
+                official[f"{modules[module]}.{leaf}"] = value
+        return official
 
 
 def count(state: State, template: str, start: int = 0) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zellige.convert.flax import looks_like_flax, read_flax
+from zellige.convert.pickled import NONSENSE, StoredTensor, read_pickled
 from zellige.core.errors import DataError, UsageError, reason
 from zellige.core.tensors import read_tensors
 
@@ -21,7 +23,7 @@ PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` or ``.ckpt`` file, on the CPU.
+    """The tensors of a ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` or ``.ckpt`` file, or of Flax, on the CPU.
 
     Raises:
         UsageError: there is no such file.
@@ -30,13 +32,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"no checkpoint file at {path}")
-    content = read_tensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = _unwrap(content)
+    state = _unwrap(_read(path))
     if not state:
         raise DataError(f"{path} holds no state dict: no tensors by name, at the top or under {', '.join(WRAPPERS)}")
     if sum(value.numel() for value in state.values()) > 8 * path.stat().st_size:  # a byte holds 8 values at most
         raise DataError(f"{path} is damaged: its tensors claim to be larger than the file")
     return state
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    return read_flax(path) if looks_like_flax(_first_byte(path)) else _read_torch(path)
 
 
 def _read_torch(path: Path) -> Any:
@@ -45,14 +52,16 @@ def _read_torch(path: Path) -> Any:
         if zipped:
             _check_archive(path)
         elif _first_byte(path) != _PICKLE:  # files from before torch 1.6 are bare pickles
-            raise DataError(f"{path} is no checkpoint: neither a safetensors nor a torch file")
+            raise DataError(f"{path} is no checkpoint: neither a safetensors, a torch nor a Flax file")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError:
+        if zipped:  # torch reads nothing of a file with other objects in it; the tensors are there all the same
+            return read_pickled(path, _unwrap)
         raise DataError(
             f"{path} holds pickled objects beside tensors, or is damaged; such objects are code and are not "
             "executed: re-save its state dict as .safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except NONSENSE as error:
         raise DataError(f"{path} is no intact checkpoint: {reason(error)}") from None
 
 
@@ -72,8 +81,8 @@ def _check_archive(path: Path) -> None:
             raise DataError(f"{path} is damaged: its records claim to be larger than the file")
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    """The flat dict of tensors inside up to three `WRAPPERS`, its keys without `PREFIXES`."""
+def _unwrap(content: Any) -> dict[str, Any]:
+    """The tensors by name inside up to three `WRAPPERS`, without `PREFIXES`."""
     if not isinstance(content, dict):
         return {}
     for _ in range(3):
@@ -81,7 +90,7 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
         if inner is None:
             break
         content = inner
-    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    state = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, (Tensor, StoredTensor))}
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}

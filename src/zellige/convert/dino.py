@@ -16,7 +16,7 @@ DINO_VITS16 = WeightFile(
     "DINO's ViT-S/16",
     ("dino_deitsmall16_pretrain.pth",),
     licence="Apache-2.0",
-    instead="efficientnet_lite0 below the discriminator",
+    instead="the discriminator 'features', on EfficientNet-Lite0",
 )
 
 

@@ -52,6 +52,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
     """`DataError` that names up to three tensors which are missing, unknown or of another shape."""
+    if problems := differences(expected, state):
+        raise DataError(f"'{where}' holds another architecture: {problems}")
+
+
+def differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Up to three tensors of `state` that are missing, unknown or of another shape, in words; empty if none is."""
     problems = [f"{k} is missing" for k in expected if k not in state]
     problems += [f"{k} is unknown" for k in state if k not in expected]
     problems += [
@@ -59,9 +65,8 @@ def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], whe
         for k, v in expected.items()
         if k in state and state[k].shape != v.shape
     ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise DataError(f"'{where}' holds another architecture: {'; '.join(problems[:3])}{more}")
+    more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -16,9 +16,10 @@ from zellige.convert import identify, load_official
 from zellige.convert.adapter import Adapter
 from zellige.convert.llamagen_vq import LlamaGenVQAdapter
 from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
+from zellige.convert.robusttok import RobustTokAdapter
 from zellige.core.card import Card, Preset, Weights
 from zellige.core.errors import DataError, UsageError
-from zellige.core.registry import system_class
+from zellige.core.registry import build, system_class
 
 CONV = {"channels": 32, "multipliers": (1, 2), "latent": 16, "dim": 16}
 FAMILIES = [
@@ -109,8 +110,8 @@ class Config:
     """Stands for the argument objects that training scripts pickle into their checkpoints."""
 
 
-def test_pickled_objects_are_not_executed(state: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.save({"model": state, "args": Config()}, tmp_path / "x.pt")
+def test_pickled_objects_of_old_files_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"model": state, "args": Config()}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(DataError, match="not executed"):
         load_official(tmp_path / "x.pt")
 
@@ -170,3 +171,23 @@ def test_presets_are_recognized(state: dict[str, Tensor], tmp_path: Path, monkey
     monkeypatch.setattr("zellige.core.registry.cards", lambda: {"llamagen-vq": tiny})
     model = load_official(tmp_path / "x.pt", preset="llamagen-vq/tiny")
     assert (model.name, model.licence) == ("llamagen-vq/tiny", "MIT")
+
+
+def test_another_preset_names_the_tensors_that_differ(tmp_path: Path) -> None:
+    sizes = {"image_size": 32, "patch": 8, "width": 64, "depth": 1, "decoder_width": 64, "decoder_depth": 1}
+    codes = {"latents": 16, "dim": 4, "quantizer_settings": {"codes": 8, "normalize": True}}
+    state = official(RobustTokAdapter(), {**sizes, **codes})
+    beside = {"quantize.ema_vocab_hit_SV": torch.zeros(8), "semantic_model.cls_token": torch.zeros(1, 1, 64)}
+    torch.save({"ema": {**state, **beside}, "args": Config()}, tmp_path / "XQGAN-4096.pt")
+    assert load_official(tmp_path / "XQGAN-4096.pt").config.latents == 16
+    with pytest.raises(UsageError, match=r"not robusttok/vq-8192: .*blocks\.1\.\S+ is missing.* more$"):
+        load_official(tmp_path / "XQGAN-4096.pt", preset="robusttok/vq-8192")
+
+
+def test_shapes_of_another_preset_are_given() -> None:
+    adapter = RobustTokAdapter()
+    with torch.device("meta"):
+        ours, other = build("robusttok/vq-4096"), build("robusttok/vq-8192")
+    state = {key: torch.empty(shape, device="meta") for key, shape in adapter.official_shapes(ours).items()}
+    assert not adapter.differences(state, ours)
+    assert "quantize.embedding.weight is (4096, 64), not (8192, 32)" in adapter.differences(state, other)
