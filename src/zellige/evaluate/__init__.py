@@ -4,6 +4,9 @@ reconstruction.py   evaluate(tokenizer, source) → EvalResult
 rates.py            rate and distortion beside JPEG, WebP and AVIF (codecs.py)
 selection.py        metrics by name, and those whose weights are missing
 patches.py          Fréchet distance over crops
+pfid.py             PerturbationStudy: pFID within that pass; robustness.py has it in words
+stored.py           tokens that were made before, beside their images
+lineup.py           tokenizers side by side: line_up, write_lineup; lineup_report.py has their page
 result.py           the records, and write_json
 compare.py          compare: two results, if they were measured alike
 report.py           write_report: one self-contained HTML file

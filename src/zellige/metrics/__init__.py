@@ -6,6 +6,7 @@
     similarity.py SSIM, MS-SSIM, GMSD; windows.py has the conventions they are computed under
     perceptual.py LPIPS, DISTS
     distribution.py  Fréchet and kernel distance, precision and recall of two sets, in one pass of a network
+    perturbed.py  pFID: the Fréchet distance over a grid of perturbed tokens
     features.py   FeatureNetwork: what such a network is; resize.py and video.py have the ways images and clips reach it
     frechet.py, discrepancy.py, neighbours.py, inception_score.py: these figures from given features
     bjontegaard.py   BD-rate and BD-PSNR of two rate–distortion curves
