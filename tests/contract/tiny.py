@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 _CONV = {"channels": 32, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1, "latent": 16}
-
+_SIZES = {"image_size": 32, "patch": 8, "width": 32, "depth": 2, "decoder_width": 32, "decoder_depth": 2}
+_VIT = {**_SIZES, "head_width": 16, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}}
+_PAINTER = {"teacher_channels": 32, "teacher_multipliers": (1, 1, 1, 1), "teacher_blocks": 1}
+_TEACHER = {**_PAINTER, "teacher_codes": 16, "teacher_dim": 8}
 _TOKENS = {"layout": ((2, 3),), "codebook": (13,), "classes": 3}
 _SMALL = {"dim": 16, "depth": 2, "heads": 2, "hidden": 32}
 
@@ -15,11 +18,8 @@ TINY: dict[str, dict[str, Any]] = {
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
     "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
     "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
-    "robusttok": {
-        **{"image_size": 32, "patch": 8, "width": 32, "depth": 2, "decoder_width": 32, "decoder_depth": 2},
-        **{"head_width": 16, "latents": 16, "dim": 4, "drop_path": 0.0},
-        "quantizer_settings": {"codes": 32, "normalize": True},
-    },
+    "robusttok": {**_VIT, "latents": 16, "drop_path": 0.0},
+    "titok": {**_VIT, **_TEACHER, "latents": 8},
     "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},

@@ -11,7 +11,16 @@ from tests.parity.runner import run
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 
-HEAVY = {"flowar/var_vqvae_ch160.npz"}
+HEAVY = {
+    "ar-generators/llamagen_gpt_b.npz",
+    "ar-generators/rar_b_greedy.npz",
+    "ar-generators/rar_b_logits.npz",
+    "flowar/var_vqvae_ch160.npz",
+    "titok/tatitok_bl32_vae.npz",
+    "titok/tokenizer_bl64_vae.npz",
+    "titok/tokenizer_l32.npz",
+    "robusttok/rar_b_4096_logits.npz",
+}
 """Cases that take a core more than ten seconds: `make parity` runs them, the suite small ones of their kind."""
 
 CASES = sorted({str(path.relative_to(GOLDENS)) for path in GOLDENS.rglob("*.npz")} - HEAVY)

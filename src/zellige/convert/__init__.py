@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zellige.core.errors import UsageError
 
@@ -31,13 +31,17 @@ def load_official(path: str | Path, preset: str | None = None) -> Model:
     """
     from zellige.convert.checkpoint import read_checkpoint
 
-    state = read_checkpoint(path)
-    model = find_adapter(state, str(path)).build(state, str(path))
-    known = _presets(model, Path(path).name)
-    if preset is not None and preset not in (model.system, *known):
-        raise UsageError(f"{path} is {next(iter(known), f'another {model.system}')}, not {preset}")
-    model.name = preset if preset is not None and preset in known else next(iter(known), model.system)
-    model.licence = known.get(model.name, "")
+    state, file = read_checkpoint(path), Path(path).name
+    adapter = find_adapter(state, str(path))
+    fitting = _fitting_presets(adapter, state, file)
+    chosen = fitting.get(preset or "") or next(iter(fitting.values()), {})
+    model = adapter.build(state, str(path), **{key: value for key, value in chosen.items() if key in adapter.untold})
+    licences = _licences(model.system)
+    if preset is not None and preset not in (model.system, *fitting):
+        found = next(iter(fitting), f"another {model.system}")
+        raise UsageError(f"{path} is {found}, not {preset}{_why_not(adapter, state, preset)}")
+    model.name = preset if preset is not None and preset in fitting else next(iter(fitting), model.system)
+    model.licence = licences.get(model.name, "")
     return model
 
 
@@ -64,20 +68,63 @@ def find_adapter(state: State, source: str = "this state dict") -> Adapter:
 
 @cache
 def _adapters() -> tuple[Adapter, ...]:
+    from zellige.convert.ldm import KLVAEAdapter, VARVQAdapter
+    from zellige.convert.llamagen import LlamaGenAdapter
     from zellige.convert.llamagen_vq import LlamaGenVQAdapter
+    from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
     from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
+    from zellige.convert.rar import RARAdapter
+    from zellige.convert.robusttok import RobustTokAdapter
+    from zellige.convert.titok import TiTokAdapter
 
-    return (LlamaGenVQAdapter(), MaskGITVQGANAdapter(), MAGEVQGANAdapter())
+    return (
+        LlamaGenVQAdapter(),
+        MaskGITVQGANAdapter(),
+        MAGEVQGANAdapter(),
+        FlaxMaskGITVQGANAdapter(),
+        LlamaGenAdapter(),
+        RARAdapter(),
+        VARVQAdapter(),
+        KLVAEAdapter(),
+        RobustTokAdapter(),
+        TiTokAdapter(),
+    )
 
 
-def _presets(model: Model, file: str) -> dict[str, str]:
-    """Presets with the configuration of `model`, to the licence of their weights; those of a like-named file first."""
+def _fitting_presets(adapter: Adapter, state: State, file: str) -> dict[str, dict[str, Any]]:
+    """Whole configurations of the presets that agree with a state dict, by name; those of a like-named file first."""
+    from zellige.core.registry import card, system_class
+
+    try:
+        told = adapter.config(state)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError):  # `Adapter.build` says what is wrong
+        return {}
+    found, model_class = card(adapter.system), system_class(adapter.system)
+    fitting = {}
+    presets = sorted(found.presets.values(), key=lambda preset: preset.weights is None or preset.weights.file != file)
+    for preset in presets:
+        whole = model_class.make_config(preset.config)
+        untold = {key: getattr(whole, key) for key in adapter.untold}
+        if model_class.make_config({**told, **untold}) == whole:
+            fitting[f"{found.name}/{preset.name}"] = vars(whole)
+    return fitting
+
+
+def _why_not(adapter: Adapter, state: State, preset: str) -> str:
+    """Which tensors of an official state dict are not those of a preset of the same system."""
     import torch
 
+    from zellige.core.registry import build
+
+    if preset.partition("/")[0] != adapter.system:
+        return ""
+    with torch.device("meta"):
+        differing = adapter.differences(state, build(preset))
+    return f": {differing}" if differing else ""
+
+
+def _licences(system: str) -> dict[str, str]:
+    """The licence of the weights of each preset that has some."""
     from zellige.core.registry import card
 
-    found = card(model.system)
-    with torch.device("meta"):  # the configurations alone are of interest
-        same = [p for p in found.presets.values() if type(model).from_config(p.config).config == model.config]
-    same.sort(key=lambda preset: preset.weights is None or preset.weights.file != file)
-    return {f"{found.name}/{p.name}": p.weights.licence if p.weights else "" for p in same}
+    return {f"{system}/{p.name}": p.weights.licence for p in card(system).presets.values() if p.weights}

@@ -17,7 +17,7 @@ from zellige.nn.vit import ViTTrunk, unpatchify
 
 
 class QueryDecoder(nn.Module):
-    """Latents (B, n, C) to pixels (B, 3, H, W).
+    """Latents (B, n, C) to pixels (B, 3, H, W), or to one vector a patch (B, N, C).
 
     With shared positions the latents form a square with the positions of the patches, resampled, and come with the
     class token once more; a learned vector each tells the two halves of the sequence apart. With own positions
@@ -27,11 +27,13 @@ class QueryDecoder(nn.Module):
         trunk: without a patch embedding; its grid is that of the image.
         channels: C of the trunk.
         tokens: n; a square number with shared positions.
-        patch: P.
+        patch: P; None gives the vectors, from which something else makes pixels.
         positions: as in `QueryEncoder`.
     """
 
-    def __init__(self, trunk: ViTTrunk, channels: int, *, tokens: int, patch: int, positions: str = "shared") -> None:
+    def __init__(
+        self, trunk: ViTTrunk, channels: int, *, tokens: int, patch: int | None, positions: str = "shared"
+    ) -> None:
         super().__init__()
         self.trunk, self.patch = trunk, patch
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, channels))
@@ -40,9 +42,11 @@ class QueryDecoder(nn.Module):
             self.latent_positions = nn.Parameter(0.02 * torch.randn(1, tokens, channels))
         else:
             self.levels = level_table(2, channels)
-        self.to_pixels = nn.Linear(channels, 3 * patch**2)
+        if patch is not None:
+            self.to_pixels = nn.Linear(channels, 3 * patch**2)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, beside: Tensor | None = None) -> Tensor:
+        """`beside`: further vectors (B, T, C) that the patches may look at."""
         count = self.trunk.grid**2
         x = self.trunk.placed(self.mask_token.expand(len(z), count, -1))
         if self.side is None:
@@ -50,5 +54,7 @@ class QueryDecoder(nn.Module):
         else:
             levels = self.levels.weight
             x, z = x + levels[0], self.trunk.placed(z, self.side) + levels[1]
-        x = self.trunk(torch.cat([x, z], dim=1))[:, 1 : 1 + count]
+        x = self.trunk(torch.cat([x, z] if beside is None else [x, z, beside], dim=1))[:, 1 : 1 + count]
+        if self.patch is None:
+            return x
         return unpatchify(self.to_pixels(x), self.trunk.grid, self.patch)

@@ -82,6 +82,7 @@ class Block(nn.Module):
         gelu: "none" (exact) or "tanh".
         layer_scale: where the factors of both branches start; None has none.
         drop_path: share of the samples for which a branch is left out in training.
+        epsilon: of the layer norms.
     """
 
     def __init__(
@@ -92,16 +93,17 @@ class Block(nn.Module):
         gelu: str = "none",
         layer_scale: float | None = None,
         drop_path: float = 0.0,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__()
 
         def scale() -> nn.Module:
             return nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
 
-        self.norm1 = nn.LayerNorm(channels, eps=EPSILON)
+        self.norm1 = nn.LayerNorm(channels, eps=epsilon)
         self.attn = Attention(channels, heads)
         self.ls1 = scale()
-        self.norm2 = nn.LayerNorm(channels, eps=EPSILON)
+        self.norm2 = nn.LayerNorm(channels, eps=epsilon)
         self.mlp = MLP(channels, gelu)
         self.ls2 = scale()
         self.drop_path = DropPath(drop_path)
@@ -131,8 +133,10 @@ class ViTTrunk(nn.Module):
         heads: of the attention.
         grid: patches a side that the table of positions is for.
         patch: pixels a side of a patch, for a trunk that sees images; None for one that sees tokens alone.
-        layer_scale: where the factors of the blocks' branches start.
+        layer_scale: where the factors of the blocks' branches start; None has none.
         drop_path: share of left-out branches in the last block; it grows linearly from 0 in the first.
+        norm_first: a norm before the first block, as in CLIP (arXiv 2103.00020).
+        epsilon: of the layer norms.
     """
 
     def __init__(
@@ -143,8 +147,10 @@ class ViTTrunk(nn.Module):
         *,
         grid: int,
         patch: int | None,
-        layer_scale: float,
+        layer_scale: float | None,
         drop_path: float = 0.0,
+        norm_first: bool = False,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -152,8 +158,11 @@ class ViTTrunk(nn.Module):
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + grid**2, channels))
         self.patch_embed = None if patch is None else PatchEmbed(channels, patch)
         rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
-        self.blocks = nn.ModuleList(Block(channels, heads, layer_scale=layer_scale, drop_path=r) for r in rates)
-        self.norm = nn.LayerNorm(channels, eps=EPSILON)
+        self.norm_first = nn.LayerNorm(channels, eps=epsilon) if norm_first else nn.Identity()
+        self.blocks = nn.ModuleList(
+            Block(channels, heads, layer_scale=layer_scale, drop_path=rate, epsilon=epsilon) for rate in rates
+        )
+        self.norm = nn.LayerNorm(channels, eps=epsilon)
 
     def placed(self, x: Tensor, grid: int | None = None) -> Tensor:
         """The class token and tokens (B, grid², C), each with its position: (B, 1 + grid², C).
@@ -165,6 +174,7 @@ class ViTTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, T, C) through all blocks and the final norm."""
+        x = self.norm_first(x)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

@@ -1,0 +1,205 @@
+"""TiTok (Yu et al., arXiv 2406.07550) and TA-TiTok (Kim et al., arXiv 2501.07730): an image as 32 tokens.
+
+Two vision transformers with learned latent tokens, of any number, and no grid of codes:
+
+    x ∈ [0, 1] ─ QueryEncoder ─ linear ─ z ─ quantizer ─ linear ─ QueryDecoder ─ head ─ x̂
+                                                              (caption) ┘
+
+The first models predict the codes of the MaskGIT VQGAN, whose decoder paints them; later ones predict pixels,
+smoothed by a 3×3 convolution. TA-TiTok's decoder reads the caption too: features of CLIP ViT-L/14-336.
+
+Legend: B samples, N latent tokens, C channels, D dimensions of a token, T caption tokens, F their channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zellige.core.contract import Reconstruction, Tokenizer
+from zellige.core.errors import UsageError, nearest
+from zellige.core.tokens import Tokens
+from zellige.decoders.codes import CodeDecoder
+from zellige.decoders.query import QueryDecoder
+from zellige.encoders.query import QueryEncoder
+from zellige.nn.convnet import ConvConfig
+from zellige.nn.vit import ViTTrunk
+from zellige.quantize import make_quantizer
+
+
+@dataclass(frozen=True)
+class TiTokConfig:
+    """The released L-32.
+
+    Attributes:
+        image_size: pixels a side, a multiple of `patch`.
+        patch: pixels a side of a patch.
+        width: C of the encoder; `depth` its blocks.
+        decoder_width: C of the decoder; `decoder_depth` its blocks.
+        head_width: channels of an attention head.
+        latents: N.
+        quantizer: a name that `zellige.quantize.make_quantizer` knows.
+        quantizer_settings: its numbers: codes, …
+        dim: D.
+        scrambled: read the encoder's (N, C) numbers as (C, N) before they are projected, which mixes tokens with
+            channels: a slip of the first models, that their weights depend on.
+        head: ``codes`` of a teacher, or ``pixels``.
+        teacher_codes: codes of the teacher, each of ``teacher_dim``.
+        teacher_channels, teacher_multipliers, teacher_blocks: of the teacher's decoder, as in `ConvConfig`.
+        caption: T, or 0 for a decoder that reads no caption.
+        caption_dim: F.
+    """
+
+    image_size: int = 256
+    patch: int = 16
+    width: int = 1024
+    depth: int = 24
+    decoder_width: int = 1024
+    decoder_depth: int = 24
+    head_width: int = 64
+    latents: int = 32
+    quantizer: str = "vq"
+    quantizer_settings: Mapping[str, Any] = field(default_factory=lambda: {"codes": 4096, "normalize": True})
+    dim: int = 12
+    scrambled: bool = True
+    head: str = "codes"
+    teacher_codes: int = 1024
+    teacher_dim: int = 256
+    teacher_channels: int = 128
+    teacher_multipliers: tuple[float, ...] = (1, 1, 2, 2, 4)
+    teacher_blocks: int = 2
+    caption: int = 0
+    caption_dim: int = 768
+
+    @property
+    def teacher(self) -> ConvConfig:
+        """The decoder of the MaskGIT VQGAN."""
+        return ConvConfig(
+            channels=self.teacher_channels,
+            multipliers=self.teacher_multipliers,
+            decoder_blocks=self.teacher_blocks,
+            middle_blocks=self.teacher_blocks,
+            latent=self.teacher_dim,
+            bias=False,
+            shortcut="branch",
+            resample="pool",
+            attention=False,
+        )
+
+
+class TiTok(Tokenizer):
+    """Images of one size to a sequence of N tokens, which has no order."""
+
+    config_class: ClassVar[type] = TiTokConfig
+    system = "titok"
+    decoding = ("project_out", "decoder", "painter", "smooth", "caption_in")
+    config: TiTokConfig
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__(config)
+        if config.head not in ("codes", "pixels"):
+            raise nearest(config.head, ["codes", "pixels"], "head")
+        if config.image_size % config.patch:
+            raise UsageError(f"{config.image_size} pixels are no whole number of patches of {config.patch}")
+        by_codes = config.head == "codes"
+        if by_codes and config.teacher.stride != config.patch:
+            raise UsageError(f"the teacher's codes span {config.teacher.stride} pixels and patches {config.patch}")
+        self.quantizer = make_quantizer(config.quantizer, config.dim, **config.quantizer_settings)
+        self.encoder = QueryEncoder(
+            self._trunk(config.width, config.depth, config.patch), config.width, tokens=config.latents, positions="own"
+        )
+        self.project_in = nn.Conv2d(config.width, self.quantizer.input_dim, 1)
+        self.project_out = nn.Linear(config.dim, config.decoder_width)
+        self.decoder = QueryDecoder(
+            self._trunk(config.decoder_width, config.decoder_depth, None),
+            config.decoder_width,
+            tokens=config.latents,
+            patch=None if by_codes else config.patch,
+            positions="own",
+        )
+        if by_codes:
+            grid = config.image_size // config.patch
+            self.painter = CodeDecoder(config.decoder_width, config.teacher_codes, grid=grid, config=config.teacher)
+        else:
+            self.smooth = nn.Conv2d(3, 3, 3, padding=1)
+        if config.caption:
+            self.caption_in = nn.Linear(config.caption_dim, config.decoder_width)
+            self.caption_positions = nn.Parameter(0.02 * torch.randn(config.caption, config.decoder_width))
+        self.stride, self.image_size = config.patch, config.image_size
+        self.codebook = self.quantizer.codebook
+
+    def latents(self, x: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [-1, 1] to latents before quantization (B, N, D)."""
+        x = self.encoder((x + 1) / 2)
+        x = x.reshape(len(x), x.shape[2], x.shape[1]) if self.config.scrambled else x.transpose(1, 2)
+        return self.project_in(x[..., None]).flatten(2).transpose(1, 2)
+
+    def features(self, z_q: Tensor, caption: Tensor | None = None) -> Tensor:
+        """Quantized latents (B, N, D) to what the decoder makes of them: a vector a patch, or raw pixels."""
+        if (caption is None) == bool(self.config.caption):
+            raise UsageError(self._about_captions())
+        beside = None if caption is None else self.caption_in(caption) + self.caption_positions
+        return self.decoder(self.project_out(z_q), beside)
+
+    def pixels(self, z_q: Tensor, caption: Tensor | None = None) -> Tensor:
+        """Quantized latents (B, N, D), and the caption (B, T, F) of models that read it, to pixels, unclamped."""
+        x = self.features(z_q, caption)
+        return (self.painter(x) if self.config.head == "codes" else self.smooth(x)) * 2 - 1
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """As in the contract; `UsageError` for models that read captions, which training does not pass on."""
+        z = self.latents(x)
+        q = self.quantize(z, x)
+        return Reconstruction(self.pixels(q.z_q), self._tokens(q.ids, q.z_q), z, q.z_q, q.losses, q.stats)
+
+    def last_layer(self) -> Tensor:
+        return self.painter.painter.conv_out.weight if self.config.head == "codes" else self.smooth.weight
+
+    def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens:
+        return self._encode_latents(x)[1]
+
+    def _encode_latents(self, x: Tensor) -> tuple[Tensor, Tokens]:
+        z = self.latents(x)
+        code = self.quantizer.encode(z)
+        return z, self._tokens(code, code)
+
+    def _decode(
+        self, tokens: Tokens, condition: Any, seed: int | None, steps: int | None, guidance: float | None
+    ) -> Tensor:
+        expected = self.quantizer.layout((self.config.latents,))
+        if tokens.layout != expected:
+            raise UsageError(f"{self.name} decodes tokens of the layout {expected}; these have {tokens.layout}")
+        if condition is not None and not isinstance(condition, Tensor):
+            raise UsageError(self._about_captions())
+        caption = None if condition is None else condition.to(self.device)
+        if caption is not None and caption.shape != (len(tokens), self.config.caption, self.config.caption_dim):
+            raise UsageError(f"{self._about_captions()}; this is {tuple(caption.shape)}")
+        return self.pixels(self.quantizer.lookup(tokens.data), caption)
+
+    def _about_captions(self) -> str:
+        if not self.config.caption:
+            return f"{self.name} reads no caption: decode without a condition"
+        return (
+            f"{self.name} reads the caption: pass condition=, the last hidden states of CLIP ViT-L/14-336's text model "
+            f"(B, {self.config.caption}, {self.config.caption_dim})"
+        )
+
+    def _tokens(self, ids: Tensor | None, latents: Tensor) -> Tokens:
+        layout = self.quantizer.layout((self.config.latents,))
+        return Tokens(ids, layout, self.codebook) if self.codebook else Tokens(None, layout, latents=latents)
+
+    def _trunk(self, channels: int, depth: int, patch: int | None) -> ViTTrunk:
+        return ViTTrunk(
+            channels,
+            depth,
+            max(1, channels // self.config.head_width),
+            grid=self.config.image_size // self.config.patch,
+            patch=patch,
+            layer_scale=None,
+            norm_first=True,
+            epsilon=1e-5,
+        )
