@@ -20,6 +20,7 @@ HEAVY = {
     "titok/tokenizer_bl64_vae.npz",
     "titok/tokenizer_l32.npz",
     "robusttok/rar_b_4096_logits.npz",
+    "robusttok/tokenizer_vitb.npz",
 }
 """Cases that take a core more than ten seconds: `make parity` runs them, the suite small ones of their kind."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from zellige.convert.adapter import Adapter, State, count
-from zellige.generate.config import SAMPLING
+from zellige.generate.config import GeneratorConfig
 from zellige.systems.llamagen import default_hidden
 
 _HEADS = {768: 12, 1024: 16, 1280: 20, 1536: 24, 2048: 32, 2560: 40, 3200: 32, 4096: 32}
@@ -18,7 +19,12 @@ class LlamaGenAdapter(Adapter):
 
     system = "llamagen"
     ignored = ("freqs_cis",)
-    untold = (*SAMPLING, "layout", "heads", "kv_heads", "class_dropout", "dropout", "tokenizer", "fingerprint")
+    untold = (
+        *(f.name for f in fields(GeneratorConfig) if f.name not in ("codebook", "classes")),
+        "heads",
+        "kv_heads",
+        "dropout",
+    )
 
     def matches(self, state: State) -> bool:
         return {"tok_embeddings.weight", "output.weight", "layers.0.attention.wqkv.weight"} <= state.keys()

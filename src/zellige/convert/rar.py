@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from math import isqrt
 from typing import Any
 
@@ -10,14 +11,19 @@ import torch
 from torch import Tensor
 
 from zellige.convert.adapter import Adapter, State, count
-from zellige.generate.config import SAMPLING
+from zellige.generate.config import GeneratorConfig
 
 
 class RARAdapter(Adapter):
     """The head's modulation is stored scale first, ours shift first."""
 
     system = "rar"
-    untold = (*SAMPLING, "class_dropout", "dropout", "attention_dropout", "anneal", "tokenizer", "fingerprint")
+    untold = (
+        *(f.name for f in fields(GeneratorConfig) if f.name not in ("codebook", "classes", "layout")),
+        "dropout",
+        "attention_dropout",
+        "anneal",
+    )
 
     def matches(self, state: State) -> bool:
         return {"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"} <= (

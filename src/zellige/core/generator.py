@@ -119,9 +119,9 @@ class Generator(Model):
 
     def checkpoint_gradients(self, enabled: bool = True) -> None:
         """Whether training computes the inside of blocks a second time instead of keeping it in memory."""
-        for module in self.modules():
-            if hasattr(module, "checkpointing"):
-                module.checkpointing = enabled
+        for attributes in map(vars, self.modules()):
+            if "checkpointing" in attributes:
+                attributes["checkpointing"] = enabled
 
     def _settings(self, options: dict[str, Any]) -> Any:
         known = [f.name for f in fields(self.config) if f.name in self.sampling]

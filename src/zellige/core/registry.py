@@ -64,11 +64,11 @@ def system_class(name: str) -> type[Model]:
 
 
 @overload
-def build(name: str, **overrides: Any) -> Model: ...
+def build(name: str, *, for_tokens: Tokens | TokenSpec, **overrides: Any) -> Generator: ...
 
 
 @overload
-def build(name: str, *, for_tokens: Tokens | TokenSpec, **overrides: Any) -> Generator: ...
+def build(name: str, **overrides: Any) -> Model: ...
 
 
 def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **overrides: Any) -> Model:
@@ -85,7 +85,7 @@ def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **override
     found, preset = resolve(name)
     model_class = system_class(found.name)
     if for_tokens is not None:
-        overrides = {**_generator(model_class).settings_for(getattr(for_tokens, "spec", for_tokens)), **overrides}
+        overrides = {**_settings_for(model_class, for_tokens), **overrides}
     try:
         model = model_class.from_config({**preset.config, **overrides})
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # what torch makes of a wrong number
@@ -97,9 +97,10 @@ def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **override
     return model
 
 
-def _generator(model_class: type[Model]) -> type[Generator]:
+def _settings_for(model_class: type[Model], tokens: Tokens | TokenSpec) -> dict[str, Any]:
     from zellige.core.generator import Generator
+    from zellige.core.tokens import Tokens
 
     if not issubclass(model_class, Generator):
         raise UsageError(f"'{model_class.system}' is no generator; only generators are built for tokens")
-    return model_class
+    return model_class.settings_for(tokens.spec if isinstance(tokens, Tokens) else tokens)

@@ -7,6 +7,8 @@ import pytest
 from zellige.core import registry
 from zellige.core.errors import UsageError
 
+PLANNED = next(card.name for card in registry.cards().values() if card.status == "planned")
+
 
 def test_a_name_without_preset_is_its_first_preset() -> None:
     card, preset = registry.resolve("zellige-photo")
@@ -22,7 +24,7 @@ def test_overrides_replace_settings() -> None:
     [
         ("robustok", "did you mean robusttok"),
         ("zellige-photo/f9", "unknown preset of zellige-photo 'f9'; did you mean f8"),
-        ("robusttok", "planned"),
+        (PLANNED, "planned"),
     ],
 )
 def test_wrong_names_are_answered(name: str, message: str) -> None:
