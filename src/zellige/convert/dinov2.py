@@ -81,11 +81,11 @@ class DINOv2:
         Raises `UsageError` for a trunk of another width, depth or head width.
         """
         own = trunk.state_dict()
-        heads = {block.attn.heads for block in trunk.blocks}
-        if heads - {self.width // self.head_width} or own["cls_token"].shape[-1] != self.width:
+        width = own["cls_token"].shape[-1]
+        if (width, trunk.heads) != (self.width, self.width // self.head_width):
             raise UsageError(
-                f"'{self.source}' has {self.width} channels in heads of {self.head_width}; a vision transformer of "
-                f"{own['cls_token'].shape[-1]} channels in {heads or 'no'} heads cannot start from it"
+                f"'{self.source}' has {self.width} channels in {self.width // self.head_width} heads; a vision "
+                f"transformer of {width} channels in {trunk.heads} heads cannot start from it"
             )
         state = dict(self.state)
         state["pos_embed"] = resample_positions(state["pos_embed"], trunk.grid)

@@ -123,7 +123,7 @@ def interpret(program: bytes) -> Any:
             marks.append(stack)
             stack = []
         elif name in ("GLOBAL", "INST"):
-            found = Name(*argument.split(" ", 1))
+            found = Name(*str(argument).split(" ", 1))
             if name == "INST":
                 _, stack = stack, marks.pop()
                 stack.append(UNKNOWN)
@@ -153,9 +153,9 @@ def interpret(program: bytes) -> Any:
             count = int(name[-1])
             stack[-count:] = [tuple(stack[-count:])]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(str(argument))])
         elif name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
-            memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+            memo[len(memo) if name == "MEMOIZE" else int(str(argument))] = stack[-1]
         elif name == "DUP":
             stack.append(stack[-1])
         elif name == "POP":

@@ -46,7 +46,7 @@ class QueryEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.trunk.placed(self.trunk.patch_embed(x))  # type: ignore[misc]
-        latents = self.latent_tokens
+        latents: Tensor = self.latent_tokens
         if self.side is None:
             latents = latents + self.latent_positions
         else:

@@ -153,7 +153,7 @@ class ViTTrunk(nn.Module):
         epsilon: float = EPSILON,
     ) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid, self.heads = grid, heads
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, channels))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + grid**2, channels))
         self.patch_embed = None if patch is None else PatchEmbed(channels, patch)

@@ -152,7 +152,7 @@ class MultiScaleResidualQuantizer(Quantizer):
 
     def partial_sums(self, ids: Tensor) -> list[Tensor]:
         """f̂ (B, N, D) after each scale: the image as far as the scales up to it tell."""
-        with full_precision(self.blends[0].weight):
+        with full_precision(next(self.blends.parameters())):
             maps = ids.split([height * width for height, width in self.scales], dim=1)
             return [to_sequence(total) for total in accumulate(map(self._contribution, maps, range(len(maps))))]
 
