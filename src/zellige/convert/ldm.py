@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class LDMAdapter(Adapter):
     """What the two have in common. ``decoder.up`` counts from high resolution, our levels in order of use."""
 
-    ignored = ("loss.",)
+    ignored: ClassVar[tuple[str, ...]] = ("loss.",)
     signature: ClassVar[str]
 
     def matches(self, state: State) -> bool:
