@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from zellige.convert.dino import load_dino
 from zellige.convert.features import load_efficientnet_lite0, load_lpips
 from zellige.core.errors import UsageError
 from zellige.losses.adversary import Adversary
@@ -52,8 +53,14 @@ def _features(*, kernel: int = 9, group: int = 8) -> FeatureDiscriminator:
     return FeatureDiscriminator(network, network.channels, kernel=kernel, group=group)
 
 
+def _dino(*, weights: str | None = None, kernel: int = 9, group: int = 8) -> FeatureDiscriminator:
+    network = load_dino(weights)
+    return FeatureDiscriminator(network, network.channels, kernel=kernel, group=group)
+
+
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {
     "patch": PatchDiscriminator,
     "blur-pool": BlurPoolDiscriminator,
     "features": _features,
+    "dino": _dino,
 }

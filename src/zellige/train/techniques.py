@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from zellige.convert.dinov2 import load_dinov2
 from zellige.convert.features import load_efficientnet_lite0
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, nearest
@@ -73,7 +74,19 @@ class _Pooled(nn.Module):
 TECHNIQUES: dict[str, Callable[..., Technique]] = {"perturbation": LatentPerturbation, "alignment": _alignment}
 """What makes each technique, by the name that recipes use. A new one is entered here."""
 
+_DINOV2 = "facebook/dinov2-base"
+
+
+def _dinov2(source: str | None) -> nn.Module:
+    """As the released tokenizers see it: 256 pixels in patches of 16."""
+    return load_dinov2(source or _DINOV2).teacher(size=256, patch=16)
+
+
 ENCODERS: dict[str, Callable[[str | None], nn.Module]] = {
+    "dinov2": _dinov2,
     "efficientnet_lite0": lambda weights: _Pooled(load_efficientnet_lite0(weights)),
 }
-"""Frozen encoders that tokens can be aligned with; each takes the path of its weights, None to look for them."""
+"""Frozen encoders that tokens can be aligned with.
+
+Each takes the path of its weights, for DINOv2 also a name on the Hub; None to look where such weights lie.
+"""
