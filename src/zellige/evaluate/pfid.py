@@ -20,7 +20,7 @@ from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError
 from zellige.core.tokens import Tokens
 from zellige.evaluate.result import Robustness, RobustnessCell
-from zellige.latent.perturb import Draws, draw, perturb_ids
+from zellige.latent.perturb import Draws, draw, perturb_ids_each
 from zellige.metrics import Measurement
 from zellige.metrics.distribution import FeatureDistances
 from zellige.metrics.perturbed import Cell, PerturbationGrid, PerturbedDistances
@@ -90,9 +90,10 @@ class PerturbationStudy:
         self.distances.clean.update(reference, output)
         middle = self._clock()
         query = tokens.ids if latents is None else latents
-        for cell in self.distances.cells:
-            draws = cell_draws(tokens.ids, numbers, cell, self.grid.seed)
-            ids = perturb_ids(self.quantizer, query, tokens.ids, alpha=cell.alpha, delta=cell.delta, draws=draws)
+        cells = self.distances.cells
+        draws = [cell_draws(tokens.ids, numbers, cell, self.grid.seed) for cell in cells]
+        strengths = [(cell.alpha, cell.delta) for cell in cells]
+        for cell, ids in zip(cells, perturb_ids_each(self.quantizer, query, tokens.ids, strengths, draws), strict=True):
             images = self._decode(replace(tokens, ids=ids))[..., :height, :width].float()
             self.distances.add(cell, images, int((ids != tokens.ids).sum()), ids.numel())
         self._clean_seconds += middle - start

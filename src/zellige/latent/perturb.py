@@ -9,6 +9,7 @@ Legend: B samples, N positions, G sub-codebooks, D dimensions, K codes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -62,6 +63,19 @@ def perturb_ids(
     if alpha == 0 or delta == 1:
         return ids
     return quantizer.ranked(query, ids, torch.where(p <= alpha, j, 0))
+
+
+@torch.no_grad()
+def perturb_ids_each(
+    quantizer: Quantizer, query: Tensor, ids: Tensor, strengths: Sequence[tuple[float, int]], draws: Sequence[Draws]
+) -> list[Tensor]:
+    """`perturb_ids` for several strengths (alpha, delta), with draws of each: cheaper than one after another."""
+    ranks = []
+    for (alpha, delta), drawn in zip(strengths, draws, strict=True):
+        check_strength(quantizer.codebook, alpha=alpha, delta=delta)
+        p, j = _checked(drawn, ids, delta)
+        ranks.append(torch.where(p <= alpha, j, 0) if alpha else torch.zeros_like(j))
+    return quantizer.ranked_each(query, ids, ranks)
 
 
 def perturb(

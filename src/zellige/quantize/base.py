@@ -6,6 +6,7 @@ Legend: B samples, N positions, D dimensions of a latent, G sub-codebooks, K cod
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -97,14 +98,25 @@ class Quantizer(nn.Module):
         Returns:
             int64, of the shape of `ids`.
         """
-        flat, wanted = query.flatten(0, 1), rank.flatten()
-        found, order = ids.flatten().clone(), wanted.argsort()
-        order = order[wanted[order] > 0]
-        rows = max(1, _LISTED // (1 + int(wanted.max()))) if len(order) else 1
+        return self._listed(query, ids, [rank])[0]
+
+    def ranked_each(self, query: Tensor, ids: Tensor, ranks: Sequence[Tensor]) -> list[Tensor]:
+        """`ranked` for several choices of ranks; where neighbours have to be listed, one list serves all of them."""
+        if type(self).ranked is Quantizer.ranked:
+            return self._listed(query, ids, ranks)
+        return [self.ranked(query, ids, rank) for rank in ranks]
+
+    @torch.no_grad()
+    def _listed(self, query: Tensor, ids: Tensor, ranks: Sequence[Tensor]) -> list[Tensor]:
+        flat, wanted = query.flatten(0, 1), torch.stack([rank.flatten() for rank in ranks], dim=1)
+        found, farthest = ids.flatten()[:, None].repeat(1, len(ranks)), wanted.amax(1)
+        order = farthest.argsort()
+        order = order[farthest[order] > 0]
+        rows = max(1, _LISTED // (1 + int(farthest.max()))) if len(order) else 1
         for some in order.split(rows) if len(order) else ():
-            listed = self.neighbours(flat[some][None], 1 + int(wanted[some[-1]]))[0]
-            found[some] = listed.gather(1, wanted[some, None])[:, 0]
-        return found.view(ids.shape)
+            listed = self.neighbours(flat[some][None], 1 + int(farthest[some[-1]]))[0]
+            found[some] = listed.gather(1, wanted[some])
+        return [column.view(ids.shape) for column in found.unbind(1)]
 
     def layout(self, grid: tuple[int, ...]) -> Layout:
         """Layout of the ids of a latent grid; one block of the same shape unless said otherwise."""

@@ -55,8 +55,11 @@ def _merge(costs: list[Tensor], first: Tensor, k: int) -> Tensor:
         extra = (cost - cost.gather(1, chosen)).clamp(min=0).scatter(1, chosen, -1.0)
         extra, levels = extra.sort(dim=1, stable=True)
         extra = extra.clamp(min=0)[:, :k]
-        merged = (sums[:, :, None] + extra[:, None]).flatten(1)
-        merged_ids = (ids[:, :, None] + stride * levels[:, None, :k]).flatten(1)
+        # Both are sorted, so the pair (r, l) comes after the (r+1)·(l+1) - 1 pairs before it on both sides.
+        pairs = torch.ones(sums.shape[1], extra.shape[1], device=sums.device).cumsum(0).cumsum(1) <= k
+        left, right = pairs.nonzero(as_tuple=True)
+        merged = sums[:, left] + extra[:, right]
+        merged_ids = ids[:, left] + stride * levels[:, right]
         order = merged.argsort(dim=1, stable=True)[:, :k]
         sums, ids = merged.gather(1, order), merged_ids.gather(1, order)
         stride *= cost.shape[1]
