@@ -13,6 +13,7 @@ from zellige.convert.adapter import Adapter, State, count
 from zellige.core.errors import DataError
 
 if TYPE_CHECKING:
+    from zellige.core.contract import Model
     from zellige.nn.features.class_token import ClassTokenFeatures
 
 Pairs = Iterable[tuple[str, str]]
@@ -58,6 +59,18 @@ class RobustTokAdapter(Adapter):
             "dim": dim,
             **_quantizer(state, "quantizes.0" if branches > 1 else "quantize", dim, latents),
         }
+
+    def build(self, state: State, source: str = "this state dict", **settings: Any) -> Model:
+        if "quantizer_settings" not in settings and self.matches(state) and self._untold_scales(state):
+            known = ", ".join(f"{count} up to {last}×{last}" for count, last in SCALES)
+            raise DataError(f"{source} does not tell the sides of its scales; known are those of {known}")
+        return super().build(state, source, **settings)
+
+    def _untold_scales(self, state: State) -> bool:
+        try:
+            return self.config(state).get("quantizer_settings", {}).get("scales") == []
+        except (LookupError, ValueError, ArithmeticError):  # which the base class puts into words
+            return False
 
     def modules(self, config: Any) -> Pairs:
         yield from (("quant_conv", "project_in"), ("post_quant_conv", "project_out"))
@@ -120,11 +133,8 @@ def _quantizer(state: State, name: str, dim: int, latents: int) -> dict[str, Any
     hits = state[f"{name}.ema_vocab_hit_SV"].shape
     if len(hits) == 1:
         return {"quantizer_settings": {"codes": state[f"{name}.embedding.weight"].shape[0], "normalize": True}}
-    side = _root(latents)
-    if (hits[0], side) not in SCALES:
-        known = ", ".join(f"{n} scales up to {last}×{last}" for n, last in SCALES)
-        raise DataError(f"the sides of {hits[0]} scales up to {side}×{side} are not in the file; known are {known}")
-    common = {"codes": hits[1], "scales": SCALES[hits[0], side], "dropout": 0.1, "least_scales": 3}
+    scales = SCALES.get((hits[0], _root(latents)), [])
+    common = {"codes": hits[1], "scales": scales, "dropout": 0.1, "least_scales": 3}
     # Signs average the commitment over the scales as ours do; codebooks add it up.
     special = (
         {"search": "cosine", "beta": 0.25 * hits[0]}
