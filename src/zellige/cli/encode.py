@@ -63,7 +63,7 @@ def run(
     target = Path(output)
     with output_folder(target if kind == "folder" else target.parent):
         session = open_session(tokenizer, "cpu" if cluster else device, precision)  # the workers have GPUs
-        sink = open_sink(kind, session, target, size, resume, files.append if json else _print_file)
+        sink = open_sink(kind, session, target, size, images.classes, resume, files.append if json else _print_file)
         encode_images(images, session, sink, batch_size, cluster or encode_here)
     if json:
         skipped = [{"image": item.key, "reason": item.reason} for item in images.skipped]

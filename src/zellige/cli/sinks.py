@@ -20,11 +20,17 @@ SAFE_EVERY = 60.0  # seconds of work that a killed run may lose
 
 
 def open_sink(
-    kind: str, session: Session, target: Path, size: int | None, resume: bool, report: Callable[[dict[str, Any]], None]
+    kind: str,
+    session: Session,
+    target: Path,
+    size: int | None,
+    classes: Sequence[str],
+    resume: bool,
+    report: Callable[[dict[str, Any]], None],
 ) -> Sink:
     """The sink of a kind of output: ``file``, ``folder`` or ``set``; arguments as for the classes."""
     if kind == "set":
-        return TokenSetSink(session, target, size or session.tokenizer.image_size, resume)
+        return TokenSetSink(session, target, size or session.tokenizer.image_size, classes, resume)
     path_of = FileNames(target, ".zel").path if kind == "folder" else lambda _: target
     return ZelSink(session, path_of, report, resume)
 
@@ -116,10 +122,11 @@ class TokenSetSink(Sink):
 
     Args:
         side: pixels of each side where all images have one size, None where sizes vary.
+        classes: names of the labels, where they have names.
         resume: go on with an earlier run.
     """
 
-    def __init__(self, session: Session, path: Path, side: int | None, resume: bool) -> None:
+    def __init__(self, session: Session, path: Path, side: int | None, classes: Sequence[str], resume: bool) -> None:
         super().__init__()
         layout = session.encode(torch.zeros(1, 3, side, side)).layout if side else None
         self.writer = TokenSetWriter(
@@ -128,6 +135,7 @@ class TokenSetSink(Sink):
             fingerprint=session.fingerprint,
             codebook=session.tokenizer.codebook,
             layout=layout,
+            classes=classes,
             resume=resume,
         )
         self._saved = time.monotonic()

@@ -57,6 +57,7 @@ class TokenSetInfo:
         codebook: size of each sub-codebook.
         layout: of all samples; None where each row has its own.
         library: version of zellige that wrote it.
+        classes: names of the labels 0, 1, … in the column ``class``; empty where they have none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TokenSetInfo:
     codebook: tuple[int, ...]
     layout: Layout | None
     library: str = zellige.__version__
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fingerprint(self.fingerprint)
@@ -83,8 +85,8 @@ class TokenSetInfo:
         return layout_size(layout) * len(self.codebook) * self.dtype.itemsize
 
     def takes(self, other: TokenSetInfo) -> bool:
-        """Whether rows of the other set can go into this one: same tokenizer, and a layout that fits."""
-        mine, others = ((x.name, x.fingerprint, x.codebook) for x in (self, other))
+        """Whether rows of the other set can go into this one: same tokenizer and classes, and a layout that fits."""
+        mine, others = ((x.name, x.fingerprint, x.codebook, x.classes) for x in (self, other))
         return mine == others and self.layout in (None, other.layout)
 
     def to_json(self) -> bytes:
@@ -97,6 +99,7 @@ class TokenSetInfo:
             "codebook": self.codebook,
             "layout": self.layout,
             "library": self.library,
+            **({"classes": self.classes} if self.classes else {}),
         }
         return json.dumps({**fields, "crc32": zlib.crc32(json.dumps(fields).encode())}).encode()
 
@@ -117,6 +120,7 @@ class TokenSetInfo:
                 codebook=tuple(int(k) for k in fields["codebook"]),
                 layout=None if layout is None else as_layout(layout),
                 library=str(fields["library"]),
+                classes=tuple(str(name) for name in fields.get("classes", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise DataError(f"the description of the tokens is damaged ({error})") from error

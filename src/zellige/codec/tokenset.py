@@ -143,6 +143,26 @@ class TokenSet:
                         texts=[row["text"] for row in part],
                     )
 
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Class of each row, int64; -1 where it has none. 8 bytes a row, read when first asked for."""
+        columns = [
+            self._table(group, ["class"]).column("class").fill_null(-1) for group in range(len(self._starts) - 1)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *(column.to_numpy() for column in columns)])
+
+    def texts(self, indices: Sequence[int] | np.ndarray) -> list[str | None]:
+        """Captions of some rows, in the order given; the row groups that hold them are read."""
+        rows = np.asarray(indices, np.int64)
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        found: list[str | None] = [None] * len(rows)
+        for group in np.unique(groups):
+            where = np.flatnonzero(groups == group)
+            picked = self._table(int(group), ["text"]).column("text").take(rows[where] - self._starts[group])
+            for position, text in zip(where, picked.to_pylist(), strict=True):
+                found[position] = text
+        return found
+
     def keys(self) -> Iterator[str]:
         """Names of all samples, in order."""
         for group in range(self._file.num_row_groups):

@@ -42,6 +42,7 @@ class TokenSetWriter:
         fingerprint: str,
         codebook: Sequence[int],
         layout: Layout | None = None,
+        classes: Sequence[str] = (),
         resume: bool = False,
         rows_per_part: int = 4096,
     ) -> None:
@@ -52,6 +53,7 @@ class TokenSetWriter:
             name, fingerprint, codebook: of the tokenizer.
             layout: of all samples; None takes any, and the final file then has one layout if all
                 its rows do, or else one a row.
+            classes: names of the labels 0, 1, …, where they have names.
             resume: go on with the parts (or add to the finished file) of an earlier run.
             rows_per_part: rows that a crash can cost; fewer where a row is large.
 
@@ -60,7 +62,7 @@ class TokenSetWriter:
                 tokenizer.
         """
         self.path = Path(path)
-        self.info = TokenSetInfo(name, fingerprint, tuple(int(k) for k in codebook), layout)
+        self.info = TokenSetInfo(name, fingerprint, tuple(int(k) for k in codebook), layout, classes=tuple(classes))
         self.done: set[str] = set()
         self._folder = self.path.with_name(self.path.name + ".parts")
         self._rows: list[dict[str, Any]] = []
@@ -186,7 +188,7 @@ class TokenSetWriter:
         except DataError as error:
             raise DataError(f"{error}; remove it to go on, its rows are then made again") from error
         if not self.info.takes(found.info):
-            names = ("name", "fingerprint", "codebook", "layout")
+            names = ("name", "fingerprint", "codebook", "layout", "classes")
             differ = [name for name in names if getattr(self.info, name) != getattr(found.info, name)]
             theirs, ours = (", ".join(f"{n} {getattr(info, n)}" for n in differ) for info in (found.info, self.info))
             raise UsageError(f"{path} holds tokens of {theirs}, not of {ours}; remove it or write to another file")

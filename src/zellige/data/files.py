@@ -69,6 +69,10 @@ class Folder(ImageSource):
             self._length = sum(1 for _ in walk_images(self.path))
         return self._length
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(map(printable, self._classes()))
+
     def index(self) -> Sequence[Entry]:
         return _FolderIndex(self)
 

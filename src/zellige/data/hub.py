@@ -38,7 +38,7 @@ class HubDataset(ImageSource):
             data = data.shuffle(seed=int(order.integers(2**31)), buffer_size=1)
         try:
             for number, row in enumerate(data):
-                yield self._columns.entry(f"{number:08d}", self._with_bytes(row))
+                yield self._columns.entry(f"{number:08d}", self._with_bytes(row), {})
         except Exception as error:  # whatever the network and the set's files can raise
             raise DataError(f"{self.name} stopped: {reason(error)}; is there a network?") from error
 

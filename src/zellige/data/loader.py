@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,20 @@ from zellige.data.transforms import Crop, RandomScaleCrop
 
 ORDER, CROPS = 0, 1
 """First words of the random streams: which image, and which crops of it."""
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Crops, and the class and the caption of the image that each is of.
+
+    Attributes:
+        pixels: float (B, 3, S, S) in [-1, 1].
+        labels, texts: one a crop; None where the source has none.
+    """
+
+    pixels: Tensor
+    labels: list[int | None]
+    texts: list[str | None]
 
 
 class TrainStream:
@@ -88,11 +103,20 @@ class TrainStream:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Batches from where the state says on."""
+        return (batch.pixels for batch in self.labelled())
+
+    def labelled(self) -> Iterator[LabelledBatch]:
+        """As iteration, each batch with what the source says of its images."""
         images = self._stream() if self.index is None else self._indexed(self.index)
         while True:
             group = [next(images) for _ in range(self.images_per_batch)]
             self.drawn = group[-1][0]
-            yield from_uint8(np.concatenate([crops for _, crops in group]))
+            entries = [entry for _, _, entry in group for _ in range(self.crops_per_image)]
+            yield LabelledBatch(
+                from_uint8(np.concatenate([crops for _, crops, _ in group])),
+                [entry.label for entry in entries],
+                [entry.text for entry in entries],
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands: after the last batch that was taken, whatever was read ahead."""
@@ -102,33 +126,34 @@ class TrainStream:
         """Go on from `state`; the next batch is the one that would have followed."""
         self.drawn, self.seed = int(state["drawn"]), int(state["seed"])
 
-    def _indexed(self, index: Sequence[Entry]) -> Iterator[tuple[int, np.ndarray]]:
-        """Draws from `self.drawn` on: how many were drawn then, and crops (crops an image, S, S, 3)."""
+    def _indexed(self, index: Sequence[Entry]) -> Iterator[tuple[int, np.ndarray, Entry]]:
+        """Draws from `self.drawn` on: how many were drawn then, crops (crops an image, S, S, 3), and of what."""
 
-        def load(draw: int) -> tuple[int, np.ndarray]:
+        def load(draw: int) -> tuple[int, np.ndarray, Entry]:
             batch, place = divmod(draw, self.images_per_batch)
             slot = (batch * self.world + self.rank) * self.images_per_batch + place
             epoch, start = divmod(slot, len(index))
             order = epoch_order(len(index), (self.seed, ORDER, epoch))
             for step in range(len(index)):  # a broken image gives its place to the next one
-                crops = self._crops(index[int(order[(start + step) % len(index)])], slot)
+                entry = index[int(order[(start + step) % len(index)])]
+                crops = self._crops(entry, slot)
                 if crops is not None:
-                    return draw + 1, crops
+                    return draw + 1, crops, entry
             raise self._nothing_left(len(index))
 
         return ordered_map(load, itertools.count(self.drawn), self.workers, ahead=2 * self.images_per_batch)
 
-    def _stream(self) -> Iterator[tuple[int, np.ndarray]]:
+    def _stream(self) -> Iterator[tuple[int, np.ndarray, Entry]]:
         """As `_indexed`, for a source that is only read from front to back."""
 
-        def load(draw: tuple[int, Entry]) -> tuple[int, np.ndarray | None]:
-            return draw[0] + 1, self._crops(draw[1], draw[0] * self.world + self.rank)
+        def load(draw: tuple[int, Entry]) -> tuple[int, np.ndarray | None, Entry]:
+            return draw[0] + 1, self._crops(draw[1], draw[0] * self.world + self.rank), draw[1]
 
         barren = 0
-        for drawn, crops in ordered_map(load, self._draws(), self.workers, ahead=2 * self.images_per_batch):
+        for drawn, crops, entry in ordered_map(load, self._draws(), self.workers, ahead=2 * self.images_per_batch):
             barren = 0 if crops is not None else barren + 1
             if crops is not None:
-                yield drawn, crops
+                yield drawn, crops, entry
             elif self._epoch_length is not None and barren > self._epoch_length:
                 raise self._nothing_left(barren)
 

@@ -66,6 +66,12 @@ class Chain(ImageSource):
         lengths = [part.length for part in self.parts]
         return None if None in lengths else sum(length for length in lengths if length is not None)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those that all parts agree on."""
+        found = {part.classes for part in self.parts}
+        return found.pop() if len(found) == 1 else ()
+
     def index(self) -> Sequence[Entry] | None:
         indexes = [index for part in self.parts if (index := part.index()) is not None]
         return _ChainIndex(indexes) if len(indexes) == len(self.parts) else None

@@ -145,6 +145,11 @@ class ImageSource(ABC):
     def length(self) -> int | None:
         """Number of images, broken ones included; None where only a full pass would tell."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, …; empty where the source has no labels, or labels without names."""
+        return ()
+
     def index(self) -> Sequence[Entry] | None:
         """The entries by number, for random access; None where the storage allows none."""
         return None
