@@ -49,7 +49,7 @@ def run(bench: Bench, name: str = "robusttok/small") -> None:
         around = before, Calibration.measure()
         timing = bench.comparisons[-1]
         with torch.no_grad():
-            tokens = plain.tokenizer(crops[0]).tokens.num_tokens * recipe.accumulate * recipe.batch_size
+            tokens = plain.system(crops[0]).tokens.num_tokens * recipe.accumulate * recipe.batch_size
         rate = flops.get_total_flops() / timing.ours.median / 1e9
         peak = max(calibration.bfloat16 for calibration in around)
         bench.fact(timing.job, "tokens per second", f"{tokens / timing.ours.median:,.0f}", around=around)

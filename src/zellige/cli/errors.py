@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from zellige.core.errors import ZelligeError, reason
+from zellige.core.errors import ZelligeError, out_of_memory, reason
 
-RESUMABLE = ("encode", "train")
+RESUMABLE = ("encode", "train", "generate")
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,7 +32,7 @@ def explain(error: BaseException, arguments: Sequence[str], debug: bool) -> str:
         return ""
     if isinstance(error, OSError):
         return _one_line(_explain_os(error))
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return "out of memory; try a smaller --batch-size, or smaller images"
     if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
         context = getattr(error, "ctx", None)
@@ -63,12 +63,6 @@ def silence_stdout() -> None:
 def _explain_os(error: OSError) -> str:
     where = error.filename2 or error.filename
     return f"{os.fspath(where)}: {reason(error)}" if isinstance(where, (str, os.PathLike)) else reason(error)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter torch's
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
 
 
 def _one_line(text: str) -> str:

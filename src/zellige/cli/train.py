@@ -1,4 +1,4 @@
-"""`zellige train RECIPE`: train a tokenizer from a recipe."""
+"""`zellige train RECIPE`: train a tokenizer or a generator from a recipe."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")] = False,
 ) -> None:
-    """Train a tokenizer; the folder of the run gets checkpoints, a log and the trained model."""
+    """Train a tokenizer or a generator; the folder of the run gets checkpoints, a log and the trained model."""
     from zellige.train.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or [])
     folder = output or Path("runs") / (Path(recipe).stem if Path(recipe).suffix else recipe)
 
     from zellige.cli.outputs import output_folder
+    from zellige.train.generator import train_generator
+    from zellige.train.generator_recipe import GeneratorRecipe
     from zellige.train.tokenizer import train_tokenizer
 
     def show(line: dict[str, Any]) -> None:
@@ -42,4 +44,7 @@ def run(
             bar.reach(line["step"])
 
     with output_folder(folder), progress("training", settings.steps) as bar:
-        print(train_tokenizer(settings, folder, resume=resume, on_log=show))
+        if isinstance(settings, GeneratorRecipe):
+            print(train_generator(settings, folder, resume=resume, on_log=show))
+        else:
+            print(train_tokenizer(settings, folder, resume=resume, on_log=show))

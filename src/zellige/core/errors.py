@@ -60,3 +60,10 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return _REMEDIES.get(error.errno or 0) or error.strerror.lower()
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, here or on a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter torch's
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

@@ -33,9 +33,9 @@ PROBE_SECONDS = 10.0
 
 
 def bundled() -> list[str]:
-    """Names of the models in the wheel."""
-    folder = resources.files("zellige") / "bundled"
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and (p / WEIGHTS).is_file())
+    """Names of the models in the wheel; a tokenizer in the folder of its generator is ``zellige-emoji/tokenizer``."""
+    folder = _bundled_folder()
+    return sorted(p.parent.relative_to(folder).as_posix() for p in folder.glob(f"**/{WEIGHTS}"))
 
 
 M = TypeVar("M", bound=Model)
@@ -73,12 +73,26 @@ def load(
     return model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
+def folder_of(name: str) -> Path:
+    """The folder that a bundled model, or one on this machine, lies in; others have none, and the path is not there."""
+    if name in bundled():
+        return _bundled_folder() / name
+    path = Path(name).expanduser()
+    return path.parent if path.is_file() else path
+
+
+def _bundled_folder() -> Path:
+    return Path(str(resources.files("zellige") / "bundled"))
+
+
 def _find(name: str) -> Model:
     system, _, preset = name.partition("/")
-    if system in bundled() and (not preset or _is_bundled(system, preset)):
-        found = read_model(Path(str(resources.files("zellige") / "bundled" / system / WEIGHTS)))
+    if name in bundled():
+        found = read_model(_bundled_folder() / name / WEIGHTS)
         found.licence = found.licence or "Apache-2.0"
         return found
+    if system in bundled() and (not preset or _is_bundled(system, preset)):
+        return _find(system)
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / WEIGHTS).is_file():

@@ -162,6 +162,16 @@ def save_image(path: str | Path, pixels: np.ndarray) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+def tile(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images uint8 (B, H, W, 3) side by side in rows of `columns`, the last row filled up with white."""
+    count, height, width = images.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    blank = np.full((rows * columns - count, height, width, 3), 255, np.uint8)
+    grid = np.concatenate([images, blank]).reshape(rows, columns, height, width, 3)
+    return np.ascontiguousarray(grid.swapaxes(1, 2)).reshape(rows * height, columns * width, 3)
+
+
 def _name_of(source: ImageFile, name: str | None) -> str:
     if name is not None:
         return name

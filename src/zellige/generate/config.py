@@ -22,6 +22,8 @@ class GeneratorConfig:
         layout: of the tokens, as in `Tokens`.
         codebook: size of each sub-codebook.
         classes: class labels; 0 for none.
+        class_names: of the classes, in their order; empty where they have none.
+        text_encoder: whose features of texts condition it, a name on the Hub or a folder; empty where it is not known.
         class_dropout: share of the conditions that training leaves out, which guidance needs.
         tokenizer: whose tokens they are, ``system/preset`` or where it lies; empty where that is not known.
         fingerprint: of that tokenizer's weights.
@@ -32,6 +34,8 @@ class GeneratorConfig:
     layout: Layout = ((16, 16),)
     codebook: tuple[int, ...] = (1024,)
     classes: int = 1000
+    class_names: tuple[str, ...] = ()
+    text_encoder: str = ""
     class_dropout: float = 0.1
     tokenizer: str = ""
     fingerprint: str = ""
@@ -60,7 +64,8 @@ class GeneratorConfig:
 def one_block_of_codes(spec: TokenSpec, system: str, axes: tuple[int, ...] = (1, 2, 3)) -> dict[str, Any]:
     """Layout and codebook as settings, for generators of one block of ids with one code a position.
 
-    The tokenizer of the preset is not theirs. Raises `UsageError` for other tokens, with what would serve; `axes` are the dimensions that the block may have.
+    The tokenizer of the preset is not theirs. Raises `UsageError` for other tokens, with what would serve; `axes` are
+    the dimensions that the block may have.
     """
     if not spec.codebook:
         raise UsageError(

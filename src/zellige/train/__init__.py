@@ -1,1 +1,1 @@
-"""Training: recipes, the tokenizer loop, checkpoints."""
+"""Training: recipes, the tokenizer loop, the generator loop, checkpoints."""

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from zellige.core.errors import UsageError
 from zellige.nn.ranks import sum_ranks, world_size
+
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+}
+"""Variables by which `accelerate launch` asks for weights divided among processes."""
+
+
+def require_whole_weights() -> None:
+    """Raise `UsageError` if the processes were launched to divide the weights among them.
+
+    Averages, checkpoints and codebooks need them whole; and without GPUs accelerate (1.15) would leave them whole
+    without a word.
+    """
+    for variable, name in SHARDING.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise UsageError(
+                f"training keeps whole weights in every process and runs without {name}; launch it with --multi_gpu, "
+                "and on CPUs with ACCELERATE_USE_CPU=true"
+            )
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

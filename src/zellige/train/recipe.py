@@ -1,6 +1,6 @@
 """Recipes: what a training run is, in one YAML file.
 
-A recipe names a tokenizer, its data and its schedule; `key=value` on the command line overrides a
+A recipe names a tokenizer or a generator, its data and its schedule; `key=value` on the command line overrides a
 line, with dots for nested keys (`optimizer.lr=1e-4`).
 """
 
@@ -8,66 +8,14 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from zellige.core.errors import UsageError, nearest
-
-Share = Annotated[float, Field(gt=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-SHARE = 4
-"""Crops, in area, for which an image is drawn once where images are drawn by area."""
-
-
-class Part(BaseModel):
-    """A group of settings; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Part):
-    """Training images.
-
-    Attributes:
-        train: folders, tars, Parquet files or ``hf:`` names.
-        crop: pixels a side of a training crop.
-        crops_per_image: crops taken from one decoded image.
-        scale: smallest and largest side of a crop before it is resized, as a share of the short side.
-        min_side: images with a shorter side, in pixels, are left out.
-        draw: ``image`` draws each image once an epoch; ``area`` once for every `SHARE` crops that it has room
-            for, so that large photographs are not drowned by many small ones.
-    """
-
-    train: list[str] = Field(min_length=1)
-    crop: int = Field(128, ge=8)
-    crops_per_image: int = Field(1, ge=1)
-    scale: tuple[Share, Share] = (0.5, 1.0)
-    min_side: int = Field(1, ge=1)
-    draw: Literal["image", "area"] = "image"
-
-    @property
-    def area(self) -> int | None:
-        """Pixels for which an image is drawn once."""
-        return SHARE * self.crop**2 if self.draw == "area" else None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError("scale starts with the smaller share")
-        return self
-
-
-class Optimizer(Part):
-    """AdamW with linear warm-up and cosine decay to `final` × `lr`; gradients longer than `clip` are shortened."""
-
-    lr: float = Field(3e-4, gt=0)
-    betas: tuple[Decay, Decay] = (0.9, 0.95)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup: int = Field(100, ge=0)
-    final: float = Field(0.05, ge=0, le=1)
-    clip: float = Field(1.0, gt=0)
+from zellige.train.generator_recipe import GeneratorRecipe
+from zellige.train.parts import Data, Decay, Optimizer, Part, RunSettings
 
 
 class AdversaryOptimizer(Optimizer):
@@ -100,7 +48,8 @@ class Adversarial(Part):
         start: step at which the discriminator enters; it is trained from then on.
         ramp: steps over which its weight then grows to all of `weight`.
         adaptive: scale the loss so that its gradient is as long as that of pixel and perceptual terms together.
-        discriminator: ``patch``, ``blur-pool``, or ``features`` of EfficientNet-Lite0.
+        discriminator: ``patch``, ``blur-pool``, or heads on the features of a frozen network: ``features`` of
+            EfficientNet-Lite0, ``dino`` of DINO's ViT-S/16.
         settings: of the discriminator: channels, layers, norm, …
         loss: of the discriminator.
         generator: of the reconstruction: ``linear`` goes with hinge losses, ``non-saturating`` with vanilla.
@@ -112,7 +61,7 @@ class Adversarial(Part):
     start: int = Field(0, ge=0)
     ramp: int = Field(0, ge=0)
     adaptive: bool = True
-    discriminator: Literal["patch", "blur-pool", "features"] = "patch"
+    discriminator: Literal["patch", "blur-pool", "features", "dino"] = "patch"
     settings: dict[str, Any] = Field(default_factory=dict)
     loss: Literal["hinge", "leaky-hinge", "vanilla", "wasserstein", "swapped"] = "hinge"
     generator: Literal["linear", "non-saturating"] = "linear"
@@ -142,48 +91,23 @@ class Loss(Part):
         return self
 
 
-class Recipe(Part):
-    """One run of the tokenizer loop.
+class Recipe(RunSettings):
+    """One run of the tokenizer loop; further settings are those of `RunSettings`.
 
     Attributes:
-        tokenizer: ``system/preset``; `config` overrides its settings. Or, to go on from trained weights, what
-            `zellige.load` takes.
-        start: ``fresh`` draws new weights; ``trained`` loads those of `tokenizer`.
+        tokenizer: ``system/preset``; or, to go on from trained weights, what `zellige.load` takes.
+        backbone: name or folder of a DINOv2, from which vision transformers in a fresh tokenizer start, with the
+            extra ``lm``; where it cannot be had they start from random weights, with a warning.
         trains: ``all`` of the tokenizer, or the ``decoder`` alone: codes and their meaning stay as they are.
         techniques: what training does to latents beside quantizing them: settings by name, or a list of names.
-        batch_size: crops that a process sees at a time.
-        accumulate: batches whose gradients make one step.
-        steps: optimizer steps; a step sees `accumulate` × `batch_size` crops on each process.
-        precision: ``bf16`` runs the networks under autocast; weights stay float32.
-        ema: decay of the averaged weights, which are what is saved as the model.
-        checkpoint_every: steps between checkpoints, from which a run resumes exactly; curves are drawn then.
-        sample_every: steps between pictures of originals and reconstructions; 0 makes none.
-        dtype: of the saved model's weights; checkpoints keep all of float32.
-        licence: terms of the saved weights, which their header states; those that a run goes on from keep theirs
-            unless told.
-        tensorboard: also write the log for TensorBoard, which comes with the extra of that name.
     """
 
     tokenizer: str
-    config: dict[str, Any] = Field(default_factory=dict)
-    start: Literal["fresh", "trained"] = "fresh"
+    backbone: str | None = None
     trains: Literal["all", "decoder"] = "all"
     data: Data
     loss: Loss = Loss()
-    optimizer: Optimizer = Optimizer()
     techniques: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    batch_size: int = Field(16, ge=1)
-    accumulate: int = Field(1, ge=1)
-    steps: int = Field(1000, ge=1)
-    precision: Literal["bf16", "fp32"] = "bf16"
-    ema: Decay = 0.999
-    seed: int = Field(0, ge=0)
-    log_every: int = Field(20, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
-    sample_every: int = Field(500, ge=0)
-    dtype: Literal["fp32", "bf16"] = "fp32"
-    licence: str | None = None
-    tensorboard: bool = False
 
     @field_validator("techniques", mode="before")
     @classmethod
@@ -191,14 +115,16 @@ class Recipe(Part):
         return _by_name(value)
 
     @model_validator(mode="after")
-    def _trained_weights_fit(self) -> Self:
-        if self.start == "trained" and self.config:
-            raise ValueError("trained weights bring their settings: leave config out, or override it with config={}")
+    def _weights_come_from_one_place(self) -> Self:
+        if self.start == "trained" and self.backbone:
+            raise ValueError("a tokenizer starts from trained weights or from a backbone: leave one of them out")
         return self
 
 
-def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe | GeneratorRecipe:
     """A recipe from a file or from the wheel (``zellige-photo/tiny``), with overrides applied.
+
+    It is a `GeneratorRecipe` if it names a generator.
 
     Raises `UsageError` that names the recipe, the key and what was expected of it.
     """
@@ -220,13 +146,14 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     except yaml.YAMLError as error:
         raise UsageError(f"recipe '{name}' is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise UsageError(f"recipe '{name}' holds no settings; it starts with 'tokenizer:' and 'data:'")
-    for override in _spell_out(data, overrides or []):
+        raise UsageError(f"recipe '{name}' holds no settings; it starts with 'tokenizer:' or 'generator:'")
+    kind: type[Recipe] | type[GeneratorRecipe] = GeneratorRecipe if "generator" in data else Recipe
+    for override in _spell_out(data, overrides or []) if kind is Recipe else overrides or []:
         _apply(data, override)
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"recipe '{name}': {_first_problem(error)}") from None
+        raise UsageError(f"recipe '{name}': {_first_problem(error, kind)}") from None
 
 
 def bundled_recipes() -> list[str]:
@@ -291,14 +218,15 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise UsageError(f"the value of '{override}' is no YAML; put quotes around it") from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, recipe: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the recipe"
     if first["type"] == "extra_forbidden":
-        group: type[BaseModel] = Recipe
+        group = recipe
         for part in first["loc"][:-1]:
             inner = group.model_fields[str(part)].annotation
             group = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else group
-        return f"unknown key '{where}'; there is {', '.join(group.model_fields)}"
+        keys = sorted(group.model_fields, key=lambda key: key in RunSettings.model_fields)  # those of its own first
+        return f"unknown key '{where}'; there is {', '.join(keys)}"
     got = "" if first["type"] == "missing" or not first["loc"] else f" (got {first['input']!r})"
     return f"'{where}': {first['msg'].lower()}{got}"

@@ -1,4 +1,4 @@
-"""Pictures of what a tokenizer makes of its crops, to look at while it learns.
+"""Pictures of what a model does, to look at while it learns.
 
 Legend: B samples, S pixels a side.
 """

@@ -23,7 +23,7 @@ def test_overrides_reach_nested_keys() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stepz=3", "unknown key 'stepz'; there is tokenizer, config"),
+        ("stepz=3", "unknown key 'stepz'; there is tokenizer, backbone"),
         ("optimizer.rate=3", "unknown key 'optimizer.rate'; there is lr"),
         ("steps=many", r"'steps': input should be a valid integer.* \(got 'many'\)"),
         ("steps=0", "greater than or equal to 1"),
