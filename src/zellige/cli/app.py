@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 import zellige
-from zellige.cli import decode, demo, encode, eval, info, list, reconstruct, show, train
+from zellige.cli import decode, demo, encode, eval, generate, info, list, reconstruct, show, train
 from zellige.cli.errors import Terminated, exit_code, explain, silence_stdout
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, list, show, encode, decode, reconstruct, info, train, eval):
+for command in (demo, list, show, encode, decode, reconstruct, info, train, generate, eval):
     app.command(command.__name__.rpartition(".")[2])(command.run)
 
 

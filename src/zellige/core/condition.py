@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zellige.core.errors import UsageError
+from zellige.core.errors import UsageError, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +61,30 @@ def class_labels(condition: Condition, classes: int, name: str) -> Tensor:
     if len(outside):
         raise UsageError(f"{name} has the classes 0 to {classes - 1}; there is no class {int(outside[0])}")
     return labels
+
+
+def classes_called(name: str, classes: int, names: Sequence[str], model: str) -> list[int]:
+    """Labels that a person means by a number or a name.
+
+    Names may be paths: ``Animals/bird`` is also called ``bird``, and ``Animals`` is all that lie in it.
+
+    Args:
+        name: what was asked for; upper and lower case are alike.
+        classes: how many labels there are.
+        names: of the labels 0, 1, …; empty where they have none.
+        model: what errors call the model.
+    """
+    if name.strip().lstrip("-").isdecimal():
+        return class_labels(int(name), classes, model).tolist()
+    if not names:
+        raise UsageError(f"the classes of {model} have numbers, 0 to {classes - 1}, and no names")
+    wanted, paths = name.strip().lower(), [known.lower() for known in names]
+    for fits in (
+        lambda path: path == wanted,
+        lambda path: path.startswith(wanted + "/"),
+        lambda path: path.endswith("/" + wanted),
+    ):
+        if found := [label for label, path in enumerate(paths) if fits(path)]:
+            return found
+    ways = {part for path in names for part in (path, *path.split("/"))}
+    raise nearest(name, sorted(ways), f"class of {model}")

@@ -86,7 +86,7 @@ class Generator(Model):
             options: other values of `sampling`.
         """
         given = {"guidance": guidance, "temperature": temperature, **options}
-        settings = self._settings({key: value for key, value in given.items() if value is not None})
+        settings = self.settings({key: value for key, value in given.items() if value is not None})
         if num is not None and num < 1:
             raise UsageError(f"num is the number of samples, from 1 up; got {num}")
         several = None if seed is None or isinstance(seed, int) else len(seed)
@@ -103,6 +103,14 @@ class Generator(Model):
         data = data.clone()  # outside of inference mode, so that samples may be trained on
         ids, latents = (data, None) if self.spec.codebook else (None, data)
         return Tokens(ids, self.spec.layout, self.spec.codebook, latents)
+
+    def settings(self, options: dict[str, Any]) -> Any:
+        """The configuration with other values for sampling; `UsageError` for one that this model does not have."""
+        known = [f.name for f in fields(self.config) if f.name in self.sampling]
+        for key in options:
+            if key not in known:
+                raise UsageError(f"{self.name} is sampled without '{key}'; it has {', '.join(known)}")
+        return replace(self.config, **options)
 
     def check(self, tokens: Tokens) -> None:
         """`UsageError` if tokens are not of the kind that this model was built for."""
@@ -122,13 +130,6 @@ class Generator(Model):
         for attributes in map(vars, self.modules()):
             if "checkpointing" in attributes:
                 attributes["checkpointing"] = enabled
-
-    def _settings(self, options: dict[str, Any]) -> Any:
-        known = [f.name for f in fields(self.config) if f.name in self.sampling]
-        for key in options:
-            if key not in known:
-                raise UsageError(f"{self.name} is sampled without '{key}'; it has {', '.join(known)}")
-        return replace(self.config, **options)
 
     def _condition(self, condition: Condition, count: int | None) -> Tensor | TextFeatures | None:
         """Labels (B,), ``classes`` for no condition; or text features; None if a text model is given none."""
