@@ -69,7 +69,7 @@ def test_rar_greedy(scale: float, change: int, tmp_path: Path) -> None:
     sampling = {"guidance_scale": scale, "randomize_temperature": 1.1, "guidance_scale_pow": 1.5}
     model, meta = rar(sampling=sampling)
     labels = torch.tensor([1, 2])
-    settings = model._settings({"guidance": scale or 1.0, "power": 1.5, "temperature": 1.1})
+    settings = model.settings({"guidance": scale or 1.0, "power": 1.5, "temperature": 1.1})
     ids, best, lead = greedy(model, labels, settings, 9)
     schedule = np.array([settings.guide().at(i / 9) for i in range(9)])
     arrays = {"condition": labels, "ids": ids + change, "margin": lead, "best_logprob": best, "cfg_schedule": schedule}
@@ -101,7 +101,7 @@ def test_llamagen(keys: bool, sampling: dict[str, Any], tmp_path: Path) -> None:
     nll = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
     interval = (0.0, 1.0 if sampling["cfg_interval"] < 0 else 3 / length)
     options = {key: sampling[key] for key in ("temperature", "top_k", "top_p")}
-    chosen = model._settings({"guidance": sampling["cfg_scale"], "interval": interval, **options})
+    chosen = model.settings({"guidance": sampling["cfg_scale"], "interval": interval, **options})
     made, best, lead = greedy(model, labels, chosen, length)
     arrays = {"ids": ids, "condition": labels, "logits": logits[:, ::2], "nll": nll, "loss": nll.mean()}
     arrays |= {"gen_ids": made, "gen_margin": lead, "gen_best_logprob": best}

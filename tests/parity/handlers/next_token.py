@@ -67,7 +67,7 @@ def rar(case: Case) -> None:
         "power": float(sampling.get("guidance_scale_pow", 1.0)),
         "temperature": float(sampling.get("randomize_temperature", 1.0)),
     }
-    settings = model._settings({**options, "schedule": "power-cosine"})
+    settings = model.settings({**options, "schedule": "power-cosine"})
     if "cfg_schedule" in case.arrays:
         check_array(case, "cfg_schedule", [settings.guide().at(i / length) for i in range(length)], rtol=1e-5)
     check_greedy(case, "", *greedy(model, labels, settings, length), settings.guidance)
@@ -113,7 +113,7 @@ def llamagen(case: Case) -> None:
             "top_p": float(sampling.get("top_p", 1.0)),
         }
         condition = TextFeatures(given, mask) if text else given.long()
-        chosen = model._settings(options)
+        chosen = model.settings(options)
         check_greedy(case, "gen_", *greedy(model, condition, chosen, length), chosen.guidance)
 
 

@@ -40,7 +40,7 @@ def test_cached_sampling_has_the_logits_of_the_whole_sequence(model: RAR, guidan
     with torch.no_grad():
         null = model.logits(ids, torch.full_like(labels, 3))[:, :9]
         difference = model.logits(ids, labels)[:, :9] - null
-    guide = model._settings({"guidance": guidance}).guide()
+    guide = model.settings({"guidance": guidance}).guide()
     weights = torch.tensor([guide.at(i / 9) for i in range(9)])[:, None]
     torch.testing.assert_close(cached, null + weights * difference, rtol=1e-4, atol=1e-4)
 
