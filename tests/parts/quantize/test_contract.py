@@ -38,7 +38,7 @@ def test_gradient_passes_straight_through(case: str, quantizer: Quantizer, z: to
 
 
 def before_quantization(case: str, quantizer: Quantizer, z: torch.Tensor) -> torch.Tensor:
-    if case.endswith("normalized") or case == "bsq":
+    if case.endswith("normalized") or case in ("bsq", "multiscale-sign"):
         return F.normalize(z, dim=-1)
     if case == "product-fsq":
         return torch.cat(
