@@ -1,4 +1,7 @@
-"""`zellige eval TOKENIZER DATA`: how well a tokenizer, a token set, or several tokenizers keep images."""
+"""`zellige eval TOKENIZER DATA`: how well a tokenizer, a token set, or several tokenizers keep images.
+
+With ``--generator``: how well a generator draws beside a set of images.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ from zellige.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+
+
+_SAMPLES = "Of a generator"
 
 
 def run(
@@ -37,6 +43,20 @@ def run(
         typer.Option(
             "--tokenizer", "-t", metavar="NAME", help="The one that made a token set; by default what the set names."
         ),
+    ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            "--generator",
+            "-g",
+            metavar="NAME",
+            help="Measure what a generator draws, beside DATA: --generator NAME DATA. Metrics are fd, kid, prc, is.",
+        ),
+    ] = None,
+    guidance: options.Guidance = None,
+    temperature: options.Temperature = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the first sample; by default 0.", rich_help_panel=_SAMPLES)
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Measure only the first so many images.")] = None,
     batch_size: options.BatchSize = 8,
@@ -64,6 +84,18 @@ def run(
 ) -> None:
     """Measure reconstruction, rate, code usage and speed; print a table, write result.json and report.html."""
     *tokenizers, data = names
+    sampling = {"guidance": guidance, "temperature": temperature, "seed": seed}
+    given = {key: value for key, value in sampling.items() if value is not None}
+    if generator is not None:
+        if tokenizers or compare or against:
+            raise UsageError("a generator is measured alone: zellige eval --generator GENERATOR DATA")
+
+        from zellige.cli.evaluating_samples import evaluate_samples
+
+        evaluate_samples(generator, data, output, tokenizer, limit, batch_size, device, precision, metrics, given, json)
+        return
+    if given:
+        raise UsageError(f"--{next(iter(given))} is of what a generator draws; name one with --generator")
     if not tokenizers:
         raise UsageError(f"eval takes TOKENIZER and DATA; '{data}' is one of them, the other is missing")
     if len(tokenizers) > 1 and not compare:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,13 +31,8 @@ def run(
         typer.Option("--text", metavar="TEXT", help="What to draw, for generators of texts; several times too."),
     ] = None,
     num: Annotated[int, typer.Option("--num", "-n", min=1, help="Images in all.")] = 16,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", "-g", help="Strength of the condition, 1 for as it is; by default what suits."),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Below 1 for likelier images; by default what suits.")
-    ] = None,
+    guidance: options.Guidance = None,
+    temperature: options.Temperature = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Choose among so many codes; 0 for all.")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Choose among the codes of so much chance.")] = None,
     seed: Annotated[

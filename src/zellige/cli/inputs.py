@@ -75,6 +75,10 @@ class ImageInputs(ImageSource):
     def length(self) -> int | None:
         return self.source.length
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
     def check_some(self) -> None:
         """Raise `UsageError` if there was no image at all, `DataError` if not one of them could be read."""
         if self.given or self.done_before:

@@ -62,6 +62,13 @@ Size = Annotated[
         help="Resize the short side to this and crop the centre (as ADM does); without it, images keep their size.",
     ),
 ]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", help="Strength of a generator's condition, 1 for as it is; by default what suits it."),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="Below 1 for likelier samples; by default what suits a generator.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 Inputs = Annotated[
     list[str], typer.Argument(metavar="IN…", help="Images, folders, WebDataset tars, Parquet files or hf:owner/name.")

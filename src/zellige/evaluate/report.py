@@ -14,6 +14,7 @@ from zellige.evaluate.page import facts, page, provenance, table
 from zellige.evaluate.pictures import AMPLIFICATION, DISPLAY_SIDE, data_uri
 from zellige.evaluate.plots import QUALITY, code_caption, code_plot, rate_plot
 from zellige.evaluate.result import EvalResult, Example, ImageResult, RateDistortion
+from zellige.metrics import Measurement
 
 _HEADLINES = {  # key of a measurement → what the page calls it
     "psnr": "PSNR",
@@ -56,7 +57,7 @@ def report_html(result: EvalResult) -> str:
         _robustness(result),
         _rates(result),
         _codes(result),
-        _figures(result),
+        figures(result.measurements, result.unmeasured),
         _images(result),
         _skipped(result),
         provenance(result.environment, result.command, _FOOTER),
@@ -203,9 +204,10 @@ def _codes(result: EvalResult) -> Markup | None:
     return h("section", h("h2", "Codes"), h("p", intro, class_="note"), h("div", plots, facts(named), class_="plots"))
 
 
-def _figures(result: EvalResult) -> Markup:
+def figures(measurements: Sequence[Measurement], unmeasured: Sequence[tuple[str, str]]) -> Markup:
+    """A section with a row a figure and how it was measured, then what could not be measured, and why."""
     rows = []
-    for m in result.measurements:
+    for m in measurements:
         p = m.protocol
         parts = (p.definition, p.rounding and f"on {p.rounding} in {p.data_range}", p.resize, p.network, p.conditions)
         how = "; ".join(part for part in (*parts, f"n = {p.samples:,}") if part)
@@ -225,7 +227,7 @@ def _figures(result: EvalResult) -> Markup:
         h("h2", "Figures"),
         h("p", "Spread is the standard deviation over images.", class_="note"),
         table(names, rows, "figures"),
-        [h("p", f"Not measured: {name}, as {why}.", class_="note") for name, why in result.unmeasured],
+        [h("p", f"Not measured: {name}, as {why}.", class_="note") for name, why in unmeasured],
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -229,7 +229,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(result: EvalResult, path: str | Path) -> None:
+class Result(Protocol):
+    """What an evaluation found."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def write_json(result: Result, path: str | Path) -> None:
     """Write the figures, protocols and environment; the file appears whole or not at all."""
     text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(Path(path)) as temporary:

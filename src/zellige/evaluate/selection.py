@@ -70,7 +70,7 @@ def select(names: Sequence[str] | None, rounding: Rounding) -> Selection:
     found = Selection([m for m in (metric(rounding) for metric in PAIRED) if _name(m) in wanted])
 
     def add_distances() -> None:
-        distances = _distances(wanted, rounding)
+        distances = set_distances(wanted, rounding)
         if perturbed:
             found.clean = distances
         else:
@@ -111,7 +111,8 @@ def _lpips(rounding: Rounding) -> PerceptualDistance:
     raise UsageError(f"{missing[0]}, as the metric fd does")
 
 
-def _distances(wanted: set[str], rounding: Rounding) -> FeatureDistances:
+def set_distances(wanted: set[str], rounding: Rounding) -> FeatureDistances:
+    """What compares sets, of `SET_NAMES`; `UsageError` if no feature network has its weights on this machine."""
     kernel = KIDSubsets() if "kid" in wanted else None
     manifold = TORCH_FIDELITY if "prc" in wanted else None
     return FeatureDistances(_network(), rounding, kernel=kernel, manifold=manifold)

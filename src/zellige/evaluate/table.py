@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from zellige.evaluate import equal_bytes, robustness
 from zellige.evaluate.compare import Difference
 from zellige.evaluate.figures import show, show_measurement, show_spread
+from zellige.evaluate.generation import GenerationResult
 from zellige.evaluate.lineup import Lineup, arrow, show_value
 from zellige.evaluate.result import EvalResult, RateDistortion, Robustness
+from zellige.metrics import Measurement
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -17,20 +19,32 @@ if TYPE_CHECKING:
 
 
 def table(result: EvalResult) -> Table:
+    """The figures of a tokenizer."""
+    images = f"{result.count:,} image{'s' * (result.count != 1)}"
+    return figures_table(
+        f"{result.tokenizer.name} on {result.source}, {images}", result.measurements, result.unmeasured
+    )
+
+
+def generation_table(result: GenerationResult) -> Table:
+    """The figures of a generator."""
+    title = f"{result.generator.name} beside {result.source}, {result.count:,} samples"
+    return figures_table(title, result.measurements, result.unmeasured)
+
+
+def figures_table(title: str, measurements: Sequence[Measurement], unmeasured: Sequence[tuple[str, str]]) -> Table:
     """One row a figure: metric, value, standard deviation over images, and how it was measured."""
     from rich.markup import escape
     from rich.table import Table
 
-    images = f"{result.count:,} image{'s' * (result.count != 1)}"
-    title = escape(f"{result.tokenizer.name} on {result.source}, {images}")
-    missing = ", ".join(name for name, _ in result.unmeasured)
+    missing = ", ".join(name for name, _ in unmeasured)
     caption = f"not measured: {escape(missing)}; the reasons are in result.json" if missing else None
-    found = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    found = Table(title=escape(title), title_justify="left", caption=caption, caption_justify="left")
     found.add_column("metric", no_wrap=True)
     found.add_column("value", justify="right", no_wrap=True)
     found.add_column("spread", justify="right", no_wrap=True)
     found.add_column("measured as", style="dim")
-    for m in result.measurements:
+    for m in measurements:
         p = m.protocol
         parts = (p.definition, p.rounding and f"on {p.rounding}", p.conditions, f"n = {p.samples:,}")
         how = "; ".join(part for part in parts if part)

@@ -128,6 +128,19 @@ def spatial_features(network: FIDInception, resize: str = "torch-fidelity") -> I
     return replace(whole, dim=7 * 17 * 17, read=lambda x: network(x).spatial.flatten(1), distance="sFID")
 
 
+def class_logits(features: FeatureNetwork) -> Transform | None:
+    """Class logits (B, C) of images (B, 3, H, W) in [-1, 1] by the network of some features, for Inception Scores.
+
+    None where it is no classifier.
+    """
+    if not isinstance(features, ImageFeatures):
+        return None
+    network = features.network
+    if isinstance(network, FIDInception):
+        return replace(features, read=lambda x: network(x).logits)
+    return replace(features, read=network.logits) if isinstance(network, EfficientNetLite0) else None
+
+
 def _byte_range(x: Tensor) -> Tensor:
     return (x + 1) * 127.5
 
