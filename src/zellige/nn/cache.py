@@ -36,6 +36,13 @@ class KVCache:
             buffer[:, :, self.length : end] = new
         return buffers[0][:, :, :end], buffers[1][:, :, :end]
 
+    def first(self, rows: int) -> KVCache:
+        """The cache of the first `rows` samples alone, for passes that keep nothing: what it holds is shared."""
+        part = KVCache(len(self._buffers), self.capacity)
+        part.length = self.length
+        part._buffers = [None if pair is None else (pair[0][:rows], pair[1][:rows]) for pair in self._buffers]
+        return part
+
     def advance(self, tokens: int) -> None:
         """Keep the first `tokens` of those that the last pass has written."""
         self.length += tokens
