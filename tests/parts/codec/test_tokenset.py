@@ -165,3 +165,18 @@ def test_other_files_are_refused(tmp_path: Path, smooth_tokens: Callable[..., To
     with pytest.raises(UsageError, match="is a folder"):
         TokenSet(tmp_path)
     assert isinstance(load_tokens(tmp_path / "b.parquet"), TokenSet)
+
+
+def test_labels_texts_and_the_names_of_classes(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    names = ("sea", "land")
+    facts = {"name": "toy/f8", "fingerprint": FINGERPRINT, "codebook": (64000,), "layout": GRID}
+    writer = TokenSetWriter(path, classes=names, rows_per_part=2, **facts)
+    labels, texts = [1, None, 0, 1, 0], ["a", None, "c", "d", "e"]
+    writer.append([str(i) for i in range(5)], draw(5), [(8, 8)] * 5, classes=labels, texts=texts)
+    found = TokenSet(writer.finish())
+    assert found.info.classes == names
+    assert found.labels.tolist() == [1, -1, 0, 1, 0]
+    assert found.texts([4, 0, 1, 4]) == ["e", "a", None, "e"]
+    with pytest.raises(UsageError, match="classes"):
+        TokenSetWriter(path, classes=("land", "sea"), resume=True, **facts)

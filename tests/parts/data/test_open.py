@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -291,12 +292,34 @@ def test_parquet_with_image_structs_labels_and_captions(tmp_path: Path) -> None:
 def test_parquet_columns(tmp_path: Path) -> None:
     images = [jpeg(1), None, b"broken"]
     source = open_images(parquet(tmp_path / "a.parquet", {"picture": images, "label": ["a", "b", "c"]}))
-    assert [(level(record), record.label) for record in source] == [(1, None)]
+    assert [(level(record), record.label) for record in source] == [(1, 0)]
+    assert source.classes == ("a", "b", "c")
     assert [skipped.key for skipped in source.skipped] == ["a-000001", "a-000002"]
     with pytest.raises(UsageError, match=r"several could be: x, y"):
         open_images(parquet(tmp_path / "b.parquet", {"x": images, "y": images}))
     with pytest.raises(UsageError, match=r"known to hold images \(it has: label\)"):
         open_images(parquet(tmp_path / "c.parquet", {"label": [1]}))
+
+
+def test_parquet_with_classes_by_name(tmp_path: Path) -> None:
+    """Names are numbered in their order over all files; a row that lacks a part of its name has no label."""
+    images = [jpeg(n) for n in range(3)]
+    first = {"image": images, "category": ["z", "a", "a"], "subcategory": ["y", "c", None]}
+    second = {"image": images, "category": ["a", "z", ""], "subcategory": ["b", "y", "c"]}
+    source = open_images([parquet(tmp_path / "1.parquet", first), parquet(tmp_path / "2.parquet", second)])
+    assert source.classes == ("a/b", "a/c", "z/y")
+    assert [record.label for record in source] == [2, 1, None, 0, 2, None]
+
+
+def test_parquet_with_names_of_its_numbers(tmp_path: Path) -> None:
+    """As Hugging Face `datasets` writes them."""
+    features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pa.table({"image": [jpeg(0), jpeg(1)], "label": [1, 0]})
+    for metadata, names in ((json.dumps(features), ("cat", "dog")), ("{", ()), ('{"info": 3}', ())):
+        pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
+        source = open_images(tmp_path / "a.parquet")
+        assert source.classes == names
+        assert [record.label for record in source] == [1, 0]
 
 
 def test_parquet_path_without_bytes_is_not_followed(tmp_path: Path) -> None:

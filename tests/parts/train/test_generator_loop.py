@@ -29,7 +29,16 @@ TINY = {
     "llamagen": {"dim": 16, "depth": 1, "heads": 2, "hidden": 32},
     "rar": {"dim": 16, "depth": 1, "heads": 2, "hidden": 32, "extra_positions": 2, "extra_steps": 2},
 }
-TOKENIZER = {"channels": 16, "multipliers": (1, 2), "blocks": 1, "decoder_blocks": 1, "latent": 8, "dim": 8, "norm": "channel", "attention": False}
+TOKENIZER: dict[str, Any] = {
+    "channels": 16,
+    "multipliers": (1, 2),
+    "blocks": 1,
+    "decoder_blocks": 1,
+    "latent": 8,
+    "dim": 8,
+    "norm": "channel",
+    "attention": False,
+}
 
 
 def write_set(path: Path, classes: list[int | None] | None = None, **changes: Any) -> Path:
