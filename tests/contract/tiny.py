@@ -13,9 +13,11 @@ _TOKENS = {"layout": ((2, 3),), "codebook": (13,), "classes": 3}
 _SMALL = {"dim": 16, "depth": 2, "heads": 2, "hidden": 32}
 
 TINY: dict[str, dict[str, Any]] = {
+    "enat": {**_TOKENS, "dim": 16, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "temperature": 1.0, "reuse": 0.8},
     "kl-vae": {**_CONV, "dim": 4},
     "llamagen": {**_TOKENS, **_SMALL},
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
+    "maskgit": {**_TOKENS, **_SMALL, "steps": 3},
     "maskgit-vqgan": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32}},
     "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
     "robusttok": {**_VIT, "latents": 16, "drop_path": 0.0},

@@ -15,6 +15,7 @@ HEAVY = {
     "ar-generators/llamagen_gpt_b.npz",
     "ar-generators/rar_b_greedy.npz",
     "ar-generators/rar_b_logits.npz",
+    "enat/enat_l_256.npz",
     "flowar/var_vqvae_ch160.npz",
     "titok/tatitok_bl32_vae.npz",
     "titok/tokenizer_bl64_vae.npz",

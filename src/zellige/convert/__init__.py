@@ -68,9 +68,11 @@ def find_adapter(state: State, source: str = "this state dict") -> Adapter:
 
 @cache
 def _adapters() -> tuple[Adapter, ...]:
+    from zellige.convert.enat import ENATAdapter
     from zellige.convert.ldm import KLVAEAdapter, VARVQAdapter
     from zellige.convert.llamagen import LlamaGenAdapter
     from zellige.convert.llamagen_vq import LlamaGenVQAdapter
+    from zellige.convert.maskgit import MaskGITAdapter
     from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
     from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
     from zellige.convert.rar import RARAdapter
@@ -84,6 +86,8 @@ def _adapters() -> tuple[Adapter, ...]:
         FlaxMaskGITVQGANAdapter(),
         LlamaGenAdapter(),
         RARAdapter(),
+        MaskGITAdapter(),
+        ENATAdapter(),
         VARVQAdapter(),
         KLVAEAdapter(),
         RobustTokAdapter(),

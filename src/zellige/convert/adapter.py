@@ -53,6 +53,10 @@ class Adapter(ABC):
         """Pairs of an official tensor and ours, for those that `modules` does not cover."""
         return ()
 
+    def joined(self, config: Any) -> Iterable[tuple[str, Mapping[str, int]]]:
+        """Modules of ours whose rows are those of several official ones in turn, with the number of parts of each."""
+        return ()
+
     def rearranged(self, name: str, value: Tensor) -> Tensor:
         """An official tensor in our order of its rows; `name` is ours."""
         return value
@@ -78,6 +82,9 @@ class Adapter(ABC):
             name = tensors.get(key) or (f"{modules[module]}.{leaf}" if module in modules else None)
             if name is not None and self.holds(key):
                 converted[name] = self.rearranged(name, value.float())
+        for ours, parts in self.joined(config):
+            for leaf in {key.rpartition(".")[2] for key in state if key.rpartition(".")[0] in parts}:
+                converted[f"{ours}.{leaf}"] = torch.cat([state[f"{part}.{leaf}"].float() for part in parts])
         return converted
 
     def build(self, state: State, source: str = "this state dict", **settings: Any) -> Model:
@@ -112,10 +119,15 @@ class Adapter(ABC):
         modules, names = (
             {ours: official for official, ours in pairs(model.config)} for pairs in (self.modules, self.tensors)
         )
+        joined = dict(self.joined(model.config))
         official = {}
         for key, value in model.state_dict().items():
             module, _, leaf = key.rpartition(".")
-            if key in names:
+            if module in joined:
+                unit = len(value) // sum(joined[module].values())
+                rows = value.split([unit * parts for parts in joined[module].values()])
+                official |= {f"{part}.{leaf}": part_rows for part, part_rows in zip(joined[module], rows, strict=True)}
+            elif key in names:
                 official[names[key]] = value
             elif module in modules:
                 official[f"{modules[module]}.{leaf}"] = value

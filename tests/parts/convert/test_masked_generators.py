@@ -1,0 +1,95 @@
+"""Official files of masked generators: Flax tables of MaskGIT, and ENAT's with keys and values apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.parts.convert.test_flax import array, write
+from zellige.convert import _fitting_presets, identify, load_official
+from zellige.convert.adapter import Adapter
+from zellige.convert.enat import ENATAdapter
+from zellige.convert.maskgit import MaskGITAdapter
+from zellige.core.errors import DataError
+from zellige.core.registry import card, system_class
+
+SMALL: dict[str, Any] = {"layout": ((3, 3),), "codebook": (19,), "classes": 1000, "dim": 128}
+FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
+    "maskgit": (MaskGITAdapter(), {**SMALL, "depth": 2, "heads": 4, "hidden": 96}),
+    "enat": (ENATAdapter(), {**SMALL, "encoder_depth": 3, "decoder_depth": 2, "heads": 2}),
+}
+
+
+def official(family: str) -> dict[str, Tensor]:
+    adapter, config = FAMILIES[family]
+    shapes = adapter.official_shapes(system_class(family).from_config(config))
+    generator = torch.Generator().manual_seed(0)
+    return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
+def save(family: str, path: Path, state: dict[str, Tensor]) -> Path:
+    if family == "maskgit":
+        return write(path, {key: array(value) for key, value in state.items()})
+    torch.save({f"module.{key}": value for key, value in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_config_and_every_tensor_come_back(family: str, tmp_path: Path) -> None:
+    adapter, config = FAMILIES[family]
+    state = official(family)
+    path = save(family, tmp_path / "x.pth", state)
+    assert identify(path) == family
+    model = load_official(path)
+    assert {key: getattr(model.config, key) for key in config} == config
+    assert sum(p.numel() for p in model.parameters()) == sum(value.numel() for value in state.values())
+    back = adapter._official_tensors(model)
+    assert back.keys() == state.keys()
+    for key, value in state.items():
+        assert torch.equal(back[key], value), key
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_incomplete_file_is_named(family: str, tmp_path: Path) -> None:
+    state = official(family)
+    missing = next(key for key in state if "query.kernel" in key or "attn.kv.B" in key)
+    del state[missing]
+    with pytest.raises(DataError, match="is missing"):
+        load_official(save(family, tmp_path / "x.pth", state))
+
+
+def test_attention_is_fused_in_the_order_of_queries_keys_and_values() -> None:
+    state = official("maskgit")
+    model = MaskGITAdapter().build(state)
+    query, key, value = (
+        state[f"params.TransformerLayer_1.Attention_0.self_attention.{name}.kernel"].flatten(1).T
+        for name in ("query", "key", "value")
+    )
+    assert torch.equal(model.state_dict()["transformer.blocks.1.attention.qkv.weight"], torch.cat([query, key, value]))
+    state = official("enat")
+    block = ENATAdapter().build(state).state_dict()
+    own = torch.cat([state["blocks.3.attn.q.bias"], state["blocks.3.attn.kv.B.bias"]])
+    assert torch.equal(block["decoder.0.attention.qkv.bias"], own)
+    assert torch.equal(block["decoder.0.context.bias"], state["blocks.3.attn.kv.A.bias"])
+
+
+def test_dead_weights_are_left_out_and_make_up_the_published_number() -> None:
+    state = {**official("enat"), "prev_embedder.fc1.weight": torch.zeros(3, 4)}
+    assert ENATAdapter().build(state).system == "enat"
+    dim = 1024
+    dead = 2 * 4 * dim * dim + 5 * dim  # prev_embedder, an MLP of ratio 4
+    assert card("enat").preset("l").parameters + dead == 574_298_113
+
+
+@pytest.mark.parametrize("preset", ["maskgit/imagenet-256", "maskgit/imagenet-512", "enat/l", "enat/l-512", "enat/b"])
+def test_the_shapes_of_released_files_are_recognised(preset: str) -> None:
+    system, _, name = preset.partition("/")
+    adapter = FAMILIES[system][0]
+    with torch.device("meta"):
+        shapes = adapter.official_shapes(system_class(system).from_config(card(system).preset(name).config))
+        state = {key: torch.empty(shape) for key, shape in shapes.items()}
+    assert next(iter(_fitting_presets(adapter, state, ""))) == preset
