@@ -27,7 +27,8 @@ def causal_mask(tokens: int, past: int = 0, device: torch.device | None = None) 
 
 def block_causal_mask(sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
     """Bool (N, N) for blocks of tokens (scales, cells): a token sees its own block and those before it."""
-    block = torch.repeat_interleave(torch.arange(len(sizes), device=device), torch.tensor(sizes, device=device))
+    lengths = torch.tensor(sizes, device=device)
+    block = torch.arange(len(sizes), device=device).repeat_interleave(lengths, output_size=sum(sizes))
     return block[:, None] >= block
 
 
@@ -73,7 +74,7 @@ class Attention(nn.Module):
         learned = qk_norm in ("layer", "rms")
         self.q_norm = make_norm(qk_norm, size, eps) if learned else None
         self.k_norm = make_norm(qk_norm, size, eps) if learned else None
-        self.log_temperature = nn.Parameter(torch.full((heads, 1, 1), math.log(4))) if qk_norm == "cosine" else None
+        self.log_temperature = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4))) if qk_norm == "cosine" else None
         self.out = nn.Linear(dim, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.attention_dropout = attention_dropout

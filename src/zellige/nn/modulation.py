@@ -17,6 +17,11 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return x * (1 + scale) + shift
 
 
+def spread(part: Tensor, tokens: int) -> Tensor:
+    """(B, n, C) for n runs of equally many tokens to (B, N, C); one for all, or one for each, stays as it is."""
+    return part if part.shape[1] in (1, tokens) else part.repeat_interleave(tokens // part.shape[1], dim=1)
+
+
 class Modulation(nn.Module):
     """``Linear(SiLU(condition))`` in equal parts: shift, scale, gate for each branch of a block, in this order.
 
@@ -46,6 +51,23 @@ class Modulation(nn.Module):
         return self.linear(F.silu(condition)).chunk(self.parts, dim=-1)
 
 
+class SharedModulation(nn.Module):
+    """What a `Modulation` of all blocks has made of the condition, plus a learned offset of this block.
+
+    Args:
+        dim: C of each part.
+        parts: as in `Modulation`.
+    """
+
+    def __init__(self, dim: int, parts: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1, 1, parts, dim))
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """The parts of all blocks side by side, (B, 1 or N, parts · C), to those of this one, each (B, 1 or N, C)."""
+        return (condition.unflatten(-1, self.offset.shape[2:]) + self.offset).unbind(2)
+
+
 class AdaptiveNorm(nn.Module):
     """A norm without weights of its own, shifted and scaled by the condition: what stands before a head."""
 
@@ -69,6 +91,17 @@ def init_normal(module: nn.Module, std: float = 0.02, *, truncated: bool = False
     for part in module.modules():
         if isinstance(part, Modulation):
             part.reset_parameters()
+
+
+def init_xavier(module: nn.Module) -> None:
+    """Weights of linear layers uniform with the variance of Xavier, biases zero; embeddings from N(0, 0.02²)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.02)
 
 
 class ClassEmbedding(nn.Module):

@@ -6,6 +6,7 @@ models. Legend: B samples, N tokens, C channels, F channels of the condition.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from zellige.core.errors import UsageError
 from zellige.nn.attention import Attention
 from zellige.nn.cache import KVCache
 from zellige.nn.mlp import MLP
-from zellige.nn.modulation import Modulation, modulate
+from zellige.nn.modulation import Modulation, modulate, spread
 from zellige.nn.norm import make_norm
 
 
@@ -108,13 +109,17 @@ class Block(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """(B, N, C) to the same; a condition is (B, F), or (B, N, F) for each token."""
+        """(B, N, C) to the same.
+
+        A condition is (B, F), or (B, N, F) for each token, or (B, n, F) for n parts of equally many tokens.
+        """
 
         def attend(x: Tensor) -> Tensor:
             return self.attention(x, mask=mask, causal=causal, rotary=rotary, cache=cache, layer=layer)
 
         if self.modulation is not None:
-            shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
+            parts = (spread(part, x.shape[1]) for part in self.modulation(condition))
+            shift1, scale1, gate1, shift2, scale2, gate2 = parts
             x = x + gate1 * attend(modulate(self.norm1(x), shift1, scale1))
             return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
         if self.post_norm:
@@ -131,11 +136,12 @@ class Transformer(nn.Module):
         checkpointing: in training, keep the inputs of the blocks alone and compute the rest again for the gradient.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, modulation: Callable[[], nn.Module] | None = None) -> None:
+        """`modulation` makes that of each block, where it is another than the block's own, see `Block`."""
         super().__init__()
         self.config = config
         self.checkpointing = False
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, modulation() if modulation else None) for _ in range(config.depth))
 
     def cache(self, capacity: int) -> KVCache:
         """An empty cache for `capacity` tokens."""

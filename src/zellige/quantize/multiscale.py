@@ -106,7 +106,7 @@ class MultiScaleResidualQuantizer(Quantizer):
         self.dim, self.codebook = dim, (codes,)
         self.scales: Layout = tuple(sides)
         self.beta, self.codebook_weight, self.entropy_weight = beta, codebook_weight, entropy_weight
-        self.blend_ratio, self.dropout, self.least_scales = blend_ratio, dropout, least_scales
+        self.search, self.blend_ratio, self.dropout, self.least_scales = search, blend_ratio, dropout, least_scales
         cosine = search == "cosine"
         self.embedding = SignCodebook(dim) if signs else Codebook(codes, dim, normalize=cosine, keep_length=cosine)
         self.register_buffer("values", torch.full((len(sides),), dim**-0.5) if signs else None)
@@ -152,9 +152,8 @@ class MultiScaleResidualQuantizer(Quantizer):
 
     def partial_sums(self, ids: Tensor) -> list[Tensor]:
         """f̂ (B, N, D) after each scale: the image as far as the scales up to it tell."""
-        with full_precision(next(self.blends.parameters())):
-            maps = ids.split([height * width for height, width in self.scales], dim=1)
-            return [to_sequence(total) for total in accumulate(map(self._contribution, maps, range(len(maps))))]
+        maps = ids.split([height * width for height, width in self.scales], dim=1)
+        return [to_sequence(total) for total in accumulate(map(self.contribution, maps, range(len(maps))))]
 
     @torch.no_grad()
     def neighbours(self, query: Tensor, k: int) -> Tensor:
@@ -190,7 +189,7 @@ class MultiScaleResidualQuantizer(Quantizer):
                 residual = to_sequence(F.interpolate(f - total.detach(), scale, mode="area")).flatten(0, 1)
                 residual = self.embedding.project(residual if self.values is None else residual * self.values[index])
                 ids = self.embedding.nearest(residual).view(len(f), -1) if maps is None else maps[index]
-                total = total + self._contribution(ids, index)
+                total = total + self.contribution(ids, index)
                 yield residual, ids, total
 
     def _losses(self, f: Tensor, sums: list[Tensor], depths: Tensor | None) -> dict[str, Tensor]:
@@ -210,13 +209,15 @@ class MultiScaleResidualQuantizer(Quantizer):
             before = total.detach()
         return {name: torch.stack(values).mean() for name, values in terms.items()}
 
-    def _contribution(self, ids: Tensor, index: int) -> Tensor:
-        """What the codes (B, n) of scale `index` add to f̂: (B, D, h, w)."""
-        codes = self.embedding.lookup(ids).transpose(1, 2).unflatten(2, self.scales[index])
-        codes = codes if self.values is None else codes * self.values[index]
-        if self.scales[index] != self.scales[-1]:
-            codes = F.interpolate(codes, self.scales[-1], mode="bicubic")
-        return torch.lerp(codes, self.blends[self.blend_of_scale[index]](codes).float(), self.blend_ratio)
+    def contribution(self, ids: Tensor, index: int) -> Tensor:
+        """What the codes (B, n) of scale `index` add to f̂: float32 (B, D, h, w)."""
+        blend = self.blends[self.blend_of_scale[index]]
+        with full_precision(ids):
+            codes = self.embedding.lookup(ids).transpose(1, 2).unflatten(2, self.scales[index])
+            codes = codes if self.values is None else codes * self.values[index]
+            if self.scales[index] != self.scales[-1]:
+                codes = F.interpolate(codes, self.scales[-1], mode="bicubic")
+            return torch.lerp(codes, blend(codes.to(blend.weight.dtype)).float(), self.blend_ratio)
 
     def _grid(self, z: Tensor) -> Tensor:
         height, width = self.scales[-1]
