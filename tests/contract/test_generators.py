@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,8 +201,11 @@ def test_wrong_conditions_and_tokens_are_refused(model: Generator) -> None:
             model.sample(TextFeatures(torch.zeros(1, 2, 4)))
         with pytest.raises(UsageError, match="2 conditions for 3 samples"):
             model.loss(tokens, [0, 1])
-    larger = tuple(k + 1 for k in tokens.codebook)
+    if tokens.latents is None:
+        other = replace(tokens, codebook=tuple(k + 1 for k in tokens.codebook))
+    else:
+        other = replace(tokens, latents=tokens.latents[..., 1:])
     with pytest.raises(UsageError, match="for_tokens"):
-        model.loss(Tokens(tokens.ids, tokens.layout, larger))
+        model.loss(other)
     with pytest.raises(UsageError, match="of one length"):
-        model.loss(Tokens(tokens.ids, tokens.layout, tokens.codebook, lengths=torch.tensor([1, 1, 1])))
+        model.loss(replace(tokens, lengths=torch.tensor([1, 1, 1])))

@@ -10,10 +10,13 @@ _VIT = {**_SIZES, "head_width": 16, "dim": 4, "quantizer_settings": {"codes": 32
 _PAINTER = {"teacher_channels": 32, "teacher_multipliers": (1, 1, 1, 1), "teacher_blocks": 1}
 _TEACHER = {**_PAINTER, "teacher_codes": 16, "teacher_dim": 8}
 _TOKENS = {"layout": ((2, 3),), "codebook": (13,), "classes": 3}
-_SMALL = {"dim": 16, "depth": 2, "heads": 2, "hidden": 32}
+_HEADS = {"dim": 16, "depth": 2, "heads": 2}
+_SMALL = {**_HEADS, "hidden": 32}
+_FLOW = {"dim": 16, "depths": (1, 1), "heads": 2, "head_width": 16, "head_depth": 1, "cross": True}
 
 TINY: dict[str, dict[str, Any]] = {
     "enat": {**_TOKENS, "dim": 16, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "temperature": 1.0, "reuse": 0.8},
+    "flowar": {"layout": ((4, 4),), "latent_dim": 4, "classes": 3, "steps": 3, **_FLOW},
     "kl-vae": {**_CONV, "dim": 4},
     "llamagen": {**_TOKENS, **_SMALL},
     "llamagen-vq": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32, "normalize": True}},
@@ -22,8 +25,10 @@ TINY: dict[str, dict[str, Any]] = {
     "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
     "robusttok": {**_VIT, "latents": 16, "drop_path": 0.0},
     "titok": {**_VIT, **_TEACHER, "latents": 8},
+    "var": {"layout": ((1, 1), (2, 2)), "codebook": (13,), "classes": 3, **_HEADS, "code_dim": 4},
     "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
+    "zellige-emoji": {**_TOKENS, **_SMALL},
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
 }
 """Overrides of the default preset, by slug."""

@@ -69,6 +69,7 @@ def find_adapter(state: State, source: str = "this state dict") -> Adapter:
 @cache
 def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.enat import ENATAdapter
+    from zellige.convert.flowar import FlowARAdapter
     from zellige.convert.ldm import KLVAEAdapter, VARVQAdapter
     from zellige.convert.llamagen import LlamaGenAdapter
     from zellige.convert.llamagen_vq import LlamaGenVQAdapter
@@ -78,6 +79,7 @@ def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.rar import RARAdapter
     from zellige.convert.robusttok import RobustTokAdapter
     from zellige.convert.titok import TiTokAdapter
+    from zellige.convert.var import VARAdapter
 
     return (
         LlamaGenVQAdapter(),
@@ -88,6 +90,8 @@ def _adapters() -> tuple[Adapter, ...]:
         RARAdapter(),
         MaskGITAdapter(),
         ENATAdapter(),
+        VARAdapter(),
+        FlowARAdapter(),
         VARVQAdapter(),
         KLVAEAdapter(),
         RobustTokAdapter(),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zellige.core.condition import Condition, TextFeatures, class_labels
-from zellige.core.contract import Model
+from zellige.core.contract import Model, Tokenizer
 from zellige.core.errors import UsageError
 from zellige.core.noise import Noise, Seed, seeds_of
 from zellige.core.tokens import Tokens, TokenSpec
@@ -22,9 +22,10 @@ from zellige.core.tokens import Tokens, TokenSpec
 class Generator(Model):
     """A model of tokens of one kind (`spec`), learned by `loss` and drawn by `sample`.
 
-    Subclasses implement `settings_for`, `_loss` and `_sample`; this class checks what callers pass, and turns
-    conditions and seeds into tensors. Their configuration has ``layout``, ``codebook`` and ``classes``, and the
-    values for sampling (`sampling`) that suit the weights: ``guidance``, ``temperature``, …
+    Subclasses implement `settings_for`, `_loss` and `_sample`, and `settings_from` and `adopt` where they look into
+    the tokenizer; this class checks what callers pass, and turns conditions and seeds into tensors. Their
+    configuration has ``layout``, ``codebook`` and ``classes``, and the values for sampling (`sampling`) that suit the
+    weights: ``guidance``, ``temperature``, …
 
     Attributes:
         sampling: the fields of the configuration that a call of `sample` may replace.
@@ -44,6 +45,17 @@ class Generator(Model):
         """Fields of the configuration that fit tokens of a kind.
 
         Raises `UsageError` where it cannot model them: why, and what would.
+        """
+
+    @classmethod
+    def settings_from(cls, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Fields of the configuration that the tokenizer itself tells, beside the kind of its tokens."""
+        return {}
+
+    def adopt(self, tokenizer: Tokenizer) -> None:
+        """Take what reading tokens needs of their tokenizer, such as its codes; most generators need nothing.
+
+        Raises `UsageError` for a tokenizer that this model was not built for.
         """
 
     @abstractmethod

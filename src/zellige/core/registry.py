@@ -14,7 +14,7 @@ from zellige.core.card import Card, Preset
 from zellige.core.errors import UsageError, nearest, reason
 
 if TYPE_CHECKING:
-    from zellige.core.contract import Model
+    from zellige.core.contract import Model, Tokenizer
     from zellige.core.generator import Generator
     from zellige.core.tokens import Tokens, TokenSpec
 
@@ -77,13 +77,17 @@ def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **override
     Args:
         name: ``system`` or ``system/preset``.
         for_tokens: tokens, or their `TokenSpec`: a generator is made for layout and codebook of these.
-        overrides: replace fields of the preset's configuration.
+        overrides: replace fields of the preset's configuration. For a generator ``tokenizer`` may be the model itself:
+            some look into it, all note where their tokens come from.
 
     Raises `UsageError` for an unknown name or field, for values with which the model cannot be built, and for tokens
     that a generator cannot model.
     """
     found, preset = resolve(name)
     model_class = system_class(found.name)
+    source = overrides.get("tokenizer")
+    if source is not None and not isinstance(source, str):
+        overrides = {**_settings_from(model_class, source), **overrides, "tokenizer": source.name}
     if for_tokens is not None:
         overrides = {**_settings_for(model_class, for_tokens), **overrides}
     try:
@@ -94,7 +98,16 @@ def build(name: str, *, for_tokens: Tokens | TokenSpec | None = None, **override
         settings = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
         raise UsageError(f"'{name}' cannot be built with {settings}: {reason(error)}") from error
     model.name = f"{found.name}/{preset.name}"
+    if source is not None and not isinstance(source, str):
+        model.adopt(source)  # type: ignore[operator]
     return model
+
+
+def _settings_from(model_class: type[Model], tokenizer: Tokenizer) -> dict[str, Any]:
+    from zellige.core.generator import Generator
+
+    assert issubclass(model_class, Generator)
+    return {**model_class.settings_from(tokenizer), "fingerprint": tokenizer.fingerprint()}
 
 
 def _settings_for(model_class: type[Model], tokens: Tokens | TokenSpec) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from tests.parity.case import Case
 from tests.parity.draw import official_state
 from tests.parity.inputs import setting
 from tests.parity.runner import handler
+from zellige.generate.scales import views
 from zellige.nn.conv import to_grid, to_sequence
 from zellige.quantize.multiscale import MultiScaleResidualQuantizer
 
@@ -29,7 +28,7 @@ def var_quantizer(case: Case) -> None:
         if found := re.fullmatch(r"fhat_(\d+)", name):
             case.check(name, sums[int(found[1])])
     if "var_input" in case.arrays:
-        case.check("var_input", _next_scale_inputs(sums, scales))
+        case.check("var_input", views(sums, scales))
     if "vq_loss" in case.arrays:
         case.check("vq_loss", sum(quantizer(z).losses.values(), torch.zeros(())))
 
@@ -48,20 +47,14 @@ def _build(case: Case) -> MultiScaleResidualQuantizer:
         blends=shared or len(scales),
         blend_ratio=setting(config, "quant_resi") if setting(config, "quant_resi") is not None else 0.5,
     )
-    names = {key: _official_name(key, shared) for key in quantizer.state_dict()}
+    names = {key: official_name(key, shared) for key in quantizer.state_dict()}
     shapes = {names[key]: tuple(value.shape) for key, value in quantizer.state_dict().items()}
     state = official_state(shapes, case.meta)
     quantizer.load_state_dict({key: state[name] for key, name in names.items()})
     return quantizer.eval()
 
 
-def _official_name(key: str, shared: int) -> str:
+def official_name(key: str, shared: int) -> str:
     """Convolutions are called by how many serve all scales: one, several, or (0) one for each."""
     prefix = {0: "quant_resi.", 1: "quant_resi.qresi."}.get(shared, "quant_resi.qresi_ls.")
     return key.replace("blends.0." if shared == 1 else "blends.", prefix)
-
-
-def _next_scale_inputs(sums: list[Tensor], scales: tuple[tuple[int, ...], ...]) -> Tensor:
-    """What a next-scale model reads in training: each partial image at the size of the scale to come."""
-    pairs = zip(sums[:-1], scales[1:], strict=True)
-    return torch.cat([to_sequence(F.interpolate(total, scale, mode="area")) for total, scale in pairs], dim=1)
