@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,36 @@ def test_workers_merge_and_sets_need_no_pairs() -> None:
     assert whole.compute()[0].protocol.conditions == "30 references"
     with pytest.raises(UsageError, match="two feature networks"):
         whole.merge(FeatureDistances(patches(1)))
+
+
+def test_a_bounded_number_of_features_is_kept_whatever_the_order() -> None:
+    network, real, fake = patches(), images(90, 0), images(120, 1)
+    settings: dict[str, Any] = {"kernel": KIDSubsets(3, 20), "manifold": TORCH_FIDELITY, "kept": 40}
+    ahead, backwards, first, second = (FeatureDistances(network, **settings) for _ in range(4))
+    for x in real.split(30):
+        ahead.add_reference(x)
+    for y in fake.split(7):
+        ahead.add_output(y)
+    for metric, x, y in (
+        (backwards, real.flip(0), fake.flip(0)),
+        (first, real[:50], fake[:9]),
+        (second, real[50:], fake[9:]),
+    ):
+        metric.add_reference(x)
+        metric.add_output(y)
+    first.merge(second)
+    kept = [metric._subsets[1].rows().sort(dim=0).values for metric in (ahead, backwards, first)]
+    assert len(kept[0]) == 40
+    torch.testing.assert_close(kept[1], kept[0])
+    torch.testing.assert_close(kept[2], kept[0])
+    assert "of at most 40 images a set" in ahead.compute()[1].protocol.definition
+    precision = [metric.compute()[2].value for metric in (ahead, backwards, first)]
+    assert precision[0] == precision[1] == precision[2]
+
+
+def test_figures_of_unlike_subsets_do_not_merge() -> None:
+    with pytest.raises(UsageError, match="of 40 and of 50 images"):
+        FeatureDistances(patches(), kept=40).merge(FeatureDistances(patches(), kept=50))
 
 
 def test_one_image_has_no_distance() -> None:
