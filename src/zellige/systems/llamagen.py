@@ -73,11 +73,11 @@ class LlamaGen(Generator):
 
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__(config)
-        one_block_of_codes(config.spec, self.system, (1, 2))
+        self.settings_for(config.spec)
         if config.text_dim and config.classes:
-            raise UsageError("llamagen is conditioned on classes or on text; set classes=0 or text_dim=0")
+            raise UsageError(f"{self.system} is conditioned on classes or on text; set classes=0 or text_dim=0")
         self.spec, self.classes, self.text_dim = config.spec, config.classes, config.text_dim
-        self.length, self.prefix = layout_size(config.layout), config.text_tokens if config.text_dim else 1
+        self.length, self.prefix = self._count(), config.text_tokens if config.text_dim else 1
         self.embedding = nn.Embedding(config.codebook[0], config.dim)
         self.condition: ClassEmbedding | TextPrefix = (
             TextPrefix(config.text_dim, config.text_tokens, config.dim, config.class_dropout)
@@ -103,9 +103,7 @@ class LlamaGen(Generator):
         )
         self.norm = RMSNorm(config.dim, eps=1e-5)
         self.head = nn.Linear(config.dim, config.codebook[0], bias=False)
-        table = rotary_table(grid_positions(config.layout[0]), config.dim // config.heads)
-        nothing = torch.zeros_like(table[:1]).expand(self.prefix, -1, -1)
-        self.register_buffer("rotary", torch.cat([nothing, table]), persistent=False)
+        self.register_buffer("rotary", self._rotary(), persistent=False)
         init_normal(self)
         nn.init.zeros_(self.head.weight)
 
@@ -116,11 +114,11 @@ class LlamaGen(Generator):
     def logits(self, ids: Tensor, condition: Tensor | TextFeatures | None) -> Tensor:
         """Logits (B, L, K) of each of the ids (B, L), given those before it and the condition."""
         prefix, valid = self._prefix(condition, len(ids))
-        x = self.dropout(torch.cat([prefix, self.embedding(ids[:, :-1])], dim=1))
+        x = self.dropout(torch.cat([prefix, self._embed(ids[:, :-1])], dim=1))
         tokens = x.shape[1]
         mask = None if valid is None else _padded_causal_mask(valid, tokens, 0)
         x = self.transformer(x, causal=mask is None, mask=mask, rotary=self.rotary[:tokens])
-        return self.head(self.norm(x[:, self.prefix - 1 :]))
+        return self._unembed(x[:, self.prefix - 1 :])
 
     def _loss(self, tokens: Tokens, condition: Tensor | TextFeatures | None) -> dict[str, Tensor]:
         logits = self.logits(tokens.data, condition)
@@ -136,15 +134,32 @@ class LlamaGen(Generator):
         cache = self.transformer.cache(self.prefix + self.length)
 
         def predict(previous: Tensor | None, position: int) -> Tensor:
-            x = prefix if previous is None else self.embedding(previous)[:, None]
+            x = prefix if previous is None else self._embed(previous)[:, None]
             new, past = x.shape[1], cache.length
             mask = None if valid is None else _padded_causal_mask(valid, new, past)
             rotary = self.rotary[past : past + new]
             x = self.transformer(x, causal=mask is None, mask=mask, rotary=rotary, cache=cache)
             cache.advance(new)
-            return self.head(self.norm(x[:, -1]))
+            return self._unembed(x[:, -1])
 
         return next_tokens(predict, self.length, guidance, settings.sampler(), noise)
+
+    def _count(self) -> int:
+        """Positions of the transformer behind the prefix."""
+        return layout_size(self.config.layout)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Ids (…) to what the transformer reads, (…, C)."""
+        return self.embedding(ids)
+
+    def _unembed(self, x: Tensor) -> Tensor:
+        """What the transformer made of positions, (…, C), to logits (…, K) of the ids that follow them."""
+        return self.head(self.norm(x))
+
+    def _rotary(self) -> Tensor:
+        """Table of rotary positions of prefix and tokens."""
+        table = rotary_table(grid_positions(self.config.layout[0]), self.config.dim // self.config.heads)
+        return torch.cat([torch.zeros_like(table[:1]).expand(self.prefix, -1, -1), table])
 
     def _prefix(self, condition: Tensor | TextFeatures | None, count: int) -> tuple[Tensor, Tensor | None]:
         """The prefix (B, T, C), and which of it is text, bool (B, T); None for all of it."""
