@@ -36,7 +36,7 @@ lint: $(VENV)/dev.stamp  ## style, types, imports, dependencies, spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
-	$(BIN)/codespell src tests docs benchmarks *.md Makefile
+	$(BIN)/codespell src tests docs benchmarks studies *.md Makefile
 
 parity: $(VENV)/dev.stamp  ## our networks against golden cases: make parity CASES='a.npz b.npz'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity $(or $(CASES),$(sort $(shell find tests/goldens -name '*.npz')))
