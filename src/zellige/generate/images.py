@@ -32,6 +32,7 @@ class ImageGenerator:
 
     def __init__(self, generator: Generator, tokenizer: Tokenizer, precision: torch.dtype = torch.float32) -> None:
         check_pair(generator, tokenizer)
+        generator.adopt(tokenizer)
         self.generator, self.tokenizer, self.precision = generator, tokenizer, precision
 
     def draw(self, condition: Condition, seeds: Sequence[int], **options: Any) -> Tensor:
@@ -72,8 +73,9 @@ def open_generator(
 
     Raises `UsageError` if there is none, or if it is another than the generator was trained with.
     """
-    generator = load(name, kind=Generator, device=device, quiet=True)
-    found = load(tokenizer or _tokenizer_of(name, generator), kind=Tokenizer, device=device, quiet=True)
+    generator = load(name, kind=Generator, device=device, quiet=True)  # type: ignore[type-abstract]
+    known = tokenizer or _tokenizer_of(name, generator)
+    found = load(known, kind=Tokenizer, device=device, quiet=True)  # type: ignore[type-abstract]
     return ImageGenerator(generator, found, precision)
 
 

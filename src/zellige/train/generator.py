@@ -122,13 +122,15 @@ def start_generator(recipe: GeneratorRecipe, source: TokenSource, texts: TextEnc
         found = {
             "classes": source.classes,
             "class_names": source.class_names,
-            "tokenizer": source.name,
+            "tokenizer": source.tokenizer or source.name,
             "fingerprint": source.fingerprint,
             **({"text_dim": texts.dim, "text_encoder": texts.name} if texts else {}),
         }
         generator = build(recipe.generator, for_tokens=source.spec, **{**found, **recipe.config})
+        if source.tokenizer is None and type(generator).adopt is not Generator.adopt:
+            raise UsageError(f"{generator.system} reads tokens by the codes of {source.name}: name it, tokenizer=…")
     else:
-        generator = load(recipe.generator, kind=Generator)
+        generator = load(recipe.generator, kind=Generator)  # type: ignore[type-abstract]
         check_made_for(generator, source)
     generator.licence = recipe.licence or generator.licence
     return generator

@@ -42,12 +42,13 @@ MAX_SKIPPED = 10
 R = TypeVar("R", bound=RunSettings)
 M = TypeVar("M", bound=Model)
 Item = TypeVar("Item")
+Drawn = TypeVar("Drawn", covariant=True)
 
 
-class Stream(Protocol[Item]):
+class Stream(Protocol[Drawn]):
     """Endless batches that can go on from where they stood."""
 
-    def __iter__(self) -> Iterator[Item]: ...
+    def __iter__(self) -> Iterator[Drawn]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 

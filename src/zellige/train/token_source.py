@@ -48,7 +48,9 @@ def open_token_source(recipe: GeneratorRecipe, accelerator: Accelerator) -> Toke
     Raises `UsageError` for a set that is empty, has several layouts, was made by another tokenizer than the recipe
     names, or lacks what the tokens are to be conditioned on.
     """
-    tokenizer = None if recipe.tokenizer is None else load(recipe.tokenizer, kind=Tokenizer, device=accelerator.device)
+    tokenizer: Tokenizer | None = None
+    if recipe.tokenizer is not None:
+        tokenizer = load(recipe.tokenizer, kind=Tokenizer, device=accelerator.device)  # type: ignore[type-abstract]
     if recipe.tokens is not None:
         return _from_set(recipe, TokenSet(recipe.tokens), tokenizer, accelerator)
     assert recipe.data is not None
