@@ -17,7 +17,7 @@ from zellige.cli.app import main
 from zellige.cli.errors import Terminated
 from zellige.core.registry import cards
 
-COMMANDS = ("demo", "list", "show", "encode", "decode", "reconstruct", "info", "train", "eval")
+COMMANDS = ("demo", "list", "show", "encode", "decode", "reconstruct", "info", "train", "generate", "eval")
 
 
 @pytest.mark.parametrize("line", [["--help"], ["list"], ["list", "--json"], ["encode", "--help"], ["show", "vqgan"]])

@@ -93,7 +93,7 @@ def generate_images(
     with replacing(output / RECORD) as temporary:
         temporary.write_text(json.dumps({**record, **details}, indent=1, ensure_ascii=False) + "\n", "utf-8")
     rows = record["images"]
-    missing = [row for row in rows if not (output / row["file"]).exists()]
+    missing = [row for row in rows if not (resume and (output / row["file"]).exists())]
     encoder = _text_encoder(images.generator, wanted) if wanted.texts else None
     with progress("drawing", len(rows)) as bar:
         bar.advance(len(rows) - len(missing))
