@@ -25,10 +25,12 @@ TINY: dict[str, dict[str, Any]] = {
     "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
     "robusttok": {**_VIT, "latents": 16, "drop_path": 0.0},
     "titok": {**_VIT, **_TEACHER, "latents": 8},
+    "token-shuffle": {**_TOKENS, "layout": ((2, 4),), **_SMALL},
     "var": {"layout": ((1, 1), (2, 2)), "codebook": (13,), "classes": 3, **_HEADS, "code_dim": 4},
     "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-emoji": {**_TOKENS, **_SMALL},
+    "xar": {"layout": ((2, 4),), "latent_dim": 3, "classes": 3, "dim": 16, "depths": (1, 1), "heads": 2, "steps": 3},
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
 }
 """Overrides of the default preset, by slug."""

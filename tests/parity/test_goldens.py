@@ -22,6 +22,8 @@ HEAVY = {
     "titok/tokenizer_l32.npz",
     "robusttok/rar_b_4096_logits.npz",
     "robusttok/tokenizer_vitb.npz",
+    "xar/base_forward.npz",
+    "xar/base_sample.npz",
 }
 """Cases that take a core more than ten seconds: `make parity` runs them, the suite small ones of their kind."""
 

@@ -80,6 +80,7 @@ def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.robusttok import RobustTokAdapter
     from zellige.convert.titok import TiTokAdapter
     from zellige.convert.var import VARAdapter
+    from zellige.convert.xar import XARAdapter
 
     return (
         LlamaGenVQAdapter(),
@@ -92,6 +93,7 @@ def _adapters() -> tuple[Adapter, ...]:
         ENATAdapter(),
         VARAdapter(),
         FlowARAdapter(),
+        XARAdapter(),
         VARVQAdapter(),
         KLVAEAdapter(),
         RobustTokAdapter(),

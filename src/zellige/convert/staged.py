@@ -43,7 +43,7 @@ def stage_settings(state: State) -> dict[str, Any]:
 
 
 def shift_first(value: Tensor, parts: int) -> Tensor:
-    """Rows of a modulation as ours: shift, scale, gate of each branch; official ones are gates, then scales, then shifts."""
+    """Rows of a modulation as ours: shift, scale, gate of each branch; in files gates are first and shifts last."""
     order = {6: [4, 2, 0, 5, 3, 1], 3: [2, 1, 0]}[parts]
     return value.unflatten(0, (parts, -1))[order].flatten(0, 1)
 

@@ -13,6 +13,7 @@ from zellige.convert import identify, load_official
 from zellige.convert.adapter import Adapter
 from zellige.convert.llamagen import LlamaGenAdapter
 from zellige.convert.rar import RARAdapter
+from zellige.convert.xar import XARAdapter
 from zellige.core import registry
 from zellige.core.card import Card, Preset, Weights
 from zellige.core.errors import DataError, UsageError
@@ -20,10 +21,12 @@ from zellige.core.registry import card, system_class
 
 TRUNK: dict[str, Any] = {"codebook": (19,), "dim": 64, "depth": 2, "hidden": 96}
 CLASSES: dict[str, Any] = {**TRUNK, "classes": 3, "heads": 1}
+XAR: dict[str, Any] = {"layout": ((16, 16),), "latent_dim": 4, "classes": 3, "dim": 64, "depths": (1, 2), "heads": 1}
 FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
     "llamagen": (LlamaGenAdapter(), CLASSES),
     "llamagen-text": (LlamaGenAdapter(), {**TRUNK, "classes": 0, "heads": 1, "text_dim": 6, "text_tokens": 5}),
     "rar": (RARAdapter(), {**CLASSES, "layout": ((3, 3),), "heads": 4}),
+    "xar": (XARAdapter(), XAR),
 }
 families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -73,6 +76,20 @@ def test_the_modulation_of_the_head_changes_places() -> None:
     assert torch.equal(model.state_dict()["norm.modulation.linear.bias"], torch.cat([shift, scale]))
 
 
+def test_computed_tables_are_left_out_and_tell_the_heads(tmp_path: Path) -> None:
+    tables = {"mask": torch.zeros(1, 1, 256, 256), "encoder_blocks.0.attn.rope.freqs": torch.zeros(8)}
+    model = load_official(save(tmp_path / "x.pt", {**official("xar"), **tables}))
+    assert model.config.heads == 2
+
+
+def test_modulations_of_xar_begin_with_shifts() -> None:
+    state = official("xar")
+    value = state["decoder_blocks.1.ada_lin.1.bias"].view(6, 64)
+    ours = XARAdapter().build(state).state_dict()["trunk.second.blocks.1.modulation.linear.bias"].view(6, 64)
+    for row, theirs in enumerate((4, 2, 0, 5, 3, 1)):
+        assert torch.equal(ours[row], value[theirs])
+
+
 @families
 def test_an_incomplete_file_is_named(family: str, tmp_path: Path) -> None:
     state = official(family)
@@ -117,11 +134,13 @@ def test_what_no_tensor_tells_comes_from_the_preset_that_fits(tmp_path: Path) ->
         load_official(save(tmp_path / "s_384.pt", wider), "llamagen/s-384")
 
 
-@pytest.mark.parametrize(("system", "preset"), [("llamagen", "xl-384"), ("llamagen", "t2i-xl"), ("rar", "robusttok-l")])
+@pytest.mark.parametrize(
+    ("system", "preset"), [("llamagen", "xl-384"), ("llamagen", "t2i-xl"), ("rar", "robusttok-l"), ("xar", "l")]
+)
 def test_the_shapes_of_released_files_are_recognised(system: str, preset: str) -> None:
     from zellige.convert import _fitting_presets
 
-    adapter: Adapter = {"llamagen": LlamaGenAdapter(), "rar": RARAdapter()}[system]  # type: ignore[assignment]
+    adapter: Adapter = {"llamagen": LlamaGenAdapter(), "rar": RARAdapter(), "xar": XARAdapter()}[system]  # type: ignore[assignment]
     found = card(system).preset(preset)
     assert found.weights is not None
     with torch.device("meta"):
