@@ -69,9 +69,7 @@ def available() -> tuple[Codec, ...]:
 
 def compress(picture: np.ndarray, codec: Codec, quality: int) -> Compressed:
     """uint8 (H, W, 3) as a file, and as it is read again."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, codec.format, quality=quality, **codec.options)
-    return Compressed(codec, quality, file.tell(), np.array(Image.open(file).convert("RGB")))
+    return _read_again(_file(Image.fromarray(picture), codec, quality), codec, quality)
 
 
 def at_bytes(picture: np.ndarray, codec: Codec, size: int) -> Compressed:
@@ -79,19 +77,29 @@ def at_bytes(picture: np.ndarray, codec: Codec, size: int) -> Compressed:
 
     A file of the lowest quality may be larger by far; one of the highest may be smaller, and is given then.
     """
-    low, high = codec.scale
-    found: Compressed | None = None
+    image, (low, high) = Image.fromarray(picture), codec.scale
+    found: bytes | None = None  # the file of quality `high`
     while low < high:
         middle = (low + high) // 2
-        file = compress(picture, codec, middle)
-        if file.size >= size:
+        file = _file(image, codec, middle)
+        if len(file) >= size:
             found, high = file, middle
         else:
             low = middle + 1
-    return found if found and found.quality == low else compress(picture, codec, low)
+    return _read_again(found or _file(image, codec, low), codec, low)
 
 
 def storable(picture: np.ndarray) -> bool:
     """Whether every codec takes an image of this size, in reasonable time."""
     height, width = picture.shape[:2]
     return max(height, width) <= MAX_SIDE and height * width <= MAX_PIXELS
+
+
+def _file(image: Image.Image, codec: Codec, quality: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, codec.format, quality=quality, **codec.options)
+    return file.getvalue()
+
+
+def _read_again(file: bytes, codec: Codec, quality: int) -> Compressed:
+    return Compressed(codec, quality, len(file), np.array(Image.open(io.BytesIO(file)).convert("RGB")))
