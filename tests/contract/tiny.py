@@ -27,6 +27,7 @@ TINY: dict[str, dict[str, Any]] = {
     "titok": {**_VIT, **_TEACHER, "latents": 8},
     "token-shuffle": {**_TOKENS, "layout": ((2, 4),), **_SMALL},
     "var": {"layout": ((1, 1), (2, 2)), "codebook": (13,), "classes": 3, **_HEADS, "code_dim": 4},
+    "titok-maskgit": {**_TOKENS, **_SMALL, "network": "skip", "temperature": 1.0, "steps": 3},
     "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-emoji": {**_TOKENS, **_SMALL},

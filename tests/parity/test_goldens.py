@@ -18,6 +18,8 @@ HEAVY = {
     "enat/enat_l_256.npz",
     "flowar/var_vqvae_ch160.npz",
     "titok/tatitok_bl32_vae.npz",
+    "titok/generator_bert_l32.npz",
+    "titok/generator_uvit_s128.npz",
     "titok/tokenizer_bl64_vae.npz",
     "titok/tokenizer_l32.npz",
     "robusttok/rar_b_4096_logits.npz",

@@ -79,6 +79,7 @@ def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.rar import RARAdapter
     from zellige.convert.robusttok import RobustTokAdapter
     from zellige.convert.titok import TiTokAdapter
+    from zellige.convert.titok_maskgit import TiTokBERTAdapter, TiTokUViTAdapter
     from zellige.convert.var import VARAdapter
     from zellige.convert.xar import XARAdapter
 
@@ -98,6 +99,8 @@ def _adapters() -> tuple[Adapter, ...]:
         KLVAEAdapter(),
         RobustTokAdapter(),
         TiTokAdapter(),
+        TiTokBERTAdapter(),
+        TiTokUViTAdapter(),
     )
 
 

@@ -120,7 +120,7 @@ class Adapter(ABC):
             {ours: official for official, ours in pairs(model.config)} for pairs in (self.modules, self.tensors)
         )
         joined = dict(self.joined(model.config))
-        official = {}
+        official: dict[str, Tensor] = {}
         for key, value in model.state_dict().items():
             module, _, leaf = key.rpartition(".")
             if module in joined:

@@ -200,3 +200,32 @@ class MaskedConfig(GeneratorConfig):
     def unmasking(self) -> Unmasking:
         """The plan of these settings."""
         return Unmasking(self.steps, self.masking, self.choice_temperature)
+
+
+def sample_masked(
+    predict: Callable[[Tensor, Tensor, Tensor], Tensor],
+    labels: Tensor,
+    null: int,
+    length: int,
+    settings: MaskedConfig,
+    noise: Noise,
+) -> Tensor:
+    """Ids (B, L) of the conditions `labels` (B,), from masks alone.
+
+    Args:
+        predict: as in `unmask`, and as its third argument labels (2B or B,).
+        null: the label of no condition.
+        length: L.
+        settings: those of the call.
+        noise: of the B samples.
+    """
+    guidance = settings.guide()
+    if guidance.active:
+        labels = torch.cat([labels, torch.full_like(labels, null)])
+    ids = torch.zeros(len(noise), length, dtype=torch.long, device=labels.device)
+    everywhere = torch.ones_like(ids, dtype=torch.bool)
+
+    def conditioned(ids: Tensor, masked: Tensor) -> Tensor:
+        return predict(ids, masked, labels)
+
+    return unmask(conditioned, ids, everywhere, settings.unmasking(), guidance, settings.sampler(), noise)

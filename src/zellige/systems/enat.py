@@ -30,7 +30,7 @@ from zellige.generate.masked import (
     Unmasking,
     masked_cross_entropy,
     random_masks,
-    unmask,
+    sample_masked,
 )
 from zellige.nn.context import ContextBlock, put, split_by, take
 from zellige.nn.mlp import MLP
@@ -173,18 +173,14 @@ class ENAT(Generator):
 
     def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: ENATConfig) -> Tensor:
         assert isinstance(condition, Tensor)
-        guidance = settings.guide()
-        labels = torch.cat([condition, torch.full_like(condition, self.classes)]) if guidance.active else condition
-        ids = torch.zeros(len(noise), self.length, dtype=torch.long, device=self.device)
         features: Features | None = None
 
-        def predict(ids: Tensor, masked: Tensor) -> Tensor:
+        def predict(ids: Tensor, masked: Tensor, labels: Tensor) -> Tensor:
             nonlocal features
             features = self.features(ids, masked, labels, features)
             return self.logits(features)
 
-        plan = settings.unmasking()
-        return unmask(predict, ids, torch.ones_like(ids, dtype=torch.bool), plan, guidance, settings.sampler(), noise)
+        return sample_masked(predict, condition, self.classes, self.length, settings, noise)
 
     @torch.no_grad()
     def _look(self, ids: Tensor, masked: Tensor, labels: Tensor) -> Features:

@@ -28,7 +28,7 @@ from zellige.generate.masked import (
     masked_cross_entropy,
     masked_share,
     random_masks,
-    unmask,
+    sample_masked,
 )
 from zellige.nn.modulation import drop_labels, init_normal
 from zellige.nn.transformer import Transformer, TransformerConfig
@@ -124,12 +124,4 @@ class MaskGIT(Generator):
 
     def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: MaskGITConfig) -> Tensor:
         assert isinstance(condition, Tensor)
-        guidance = settings.guide()
-        labels = torch.cat([condition, torch.full_like(condition, self.classes)]) if guidance.active else condition
-        ids = torch.zeros(len(noise), self.length, dtype=torch.long, device=self.device)
-
-        def predict(ids: Tensor, masked: Tensor) -> Tensor:
-            return self.logits(ids, masked, labels)
-
-        plan = settings.unmasking()
-        return unmask(predict, ids, torch.ones_like(ids, dtype=torch.bool), plan, guidance, settings.sampler(), noise)
+        return sample_masked(self.logits, condition, self.classes, self.length, settings, noise)

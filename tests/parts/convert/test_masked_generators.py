@@ -1,4 +1,4 @@
-"""Official files of masked generators: Flax tables of MaskGIT, and ENAT's with keys and values apart."""
+"""Official files of masked generators: Flax tables of MaskGIT, ENAT's keys and values, TiTok's two networks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from zellige.convert import _fitting_presets, identify, load_official
 from zellige.convert.adapter import Adapter
 from zellige.convert.enat import ENATAdapter
 from zellige.convert.maskgit import MaskGITAdapter
+from zellige.convert.titok_maskgit import TiTokBERTAdapter, TiTokUViTAdapter
 from zellige.core.errors import DataError
 from zellige.core.registry import card, system_class
 
 SMALL: dict[str, Any] = {"layout": ((3, 3),), "codebook": (19,), "classes": 1000, "dim": 128}
+SEQUENCE: dict[str, Any] = {"layout": ((9,),), "codebook": (19,), "classes": 3, "dim": 64, "depth": 2, "hidden": 96}
 FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
     "maskgit": (MaskGITAdapter(), {**SMALL, "depth": 2, "heads": 4, "hidden": 96}),
     "enat": (ENATAdapter(), {**SMALL, "encoder_depth": 3, "decoder_depth": 2, "heads": 2}),
+    "titok-bert": (TiTokBERTAdapter(), {**SEQUENCE, "network": "bert"}),
+    "titok-uvit": (TiTokUViTAdapter(), {**SEQUENCE, "network": "skip"}),
 }
 
 
 def official(family: str) -> dict[str, Tensor]:
     adapter, config = FAMILIES[family]
-    shapes = adapter.official_shapes(system_class(family).from_config(config))
+    shapes = adapter.official_shapes(system_class(adapter.system).from_config(config))
     generator = torch.Generator().manual_seed(0)
     return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
 
@@ -43,7 +47,7 @@ def test_config_and_every_tensor_come_back(family: str, tmp_path: Path) -> None:
     adapter, config = FAMILIES[family]
     state = official(family)
     path = save(family, tmp_path / "x.pth", state)
-    assert identify(path) == family
+    assert identify(path) == adapter.system
     model = load_official(path)
     assert {key: getattr(model.config, key) for key in config} == config
     assert sum(p.numel() for p in model.parameters()) == sum(value.numel() for value in state.values())
@@ -56,7 +60,7 @@ def test_config_and_every_tensor_come_back(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_incomplete_file_is_named(family: str, tmp_path: Path) -> None:
     state = official(family)
-    missing = next(key for key in state if "query.kernel" in key or "attn.kv.B" in key)
+    missing = next(key for key in state if "attn.kv.B" in key or "query" in key or "attn.qkv" in key)
     del state[missing]
     with pytest.raises(DataError, match="is missing"):
         load_official(save(family, tmp_path / "x.pth", state))
@@ -85,10 +89,20 @@ def test_dead_weights_are_left_out_and_make_up_the_published_number() -> None:
     assert card("enat").preset("l").parameters + dead == 574_298_113
 
 
-@pytest.mark.parametrize("preset", ["maskgit/imagenet-256", "maskgit/imagenet-512", "enat/l", "enat/l-512", "enat/b"])
+@pytest.mark.parametrize("preset", ["maskgit/imagenet-256", "maskgit/imagenet-512", "enat/l", "enat/l-512"])
 def test_the_shapes_of_released_files_are_recognised(preset: str) -> None:
+    check_released(FAMILIES[preset.partition("/")[0]][0], preset)
+
+
+@pytest.mark.parametrize(
+    ("family", "preset"), [("titok-bert", "l-32"), ("titok-bert", "b-64"), ("titok-uvit", "s-128")]
+)
+def test_the_shapes_of_titoks_files_are_recognised(family: str, preset: str) -> None:
+    check_released(FAMILIES[family][0], f"titok-maskgit/{preset}")
+
+
+def check_released(adapter: Adapter, preset: str) -> None:
     system, _, name = preset.partition("/")
-    adapter = FAMILIES[system][0]
     with torch.device("meta"):
         shapes = adapter.official_shapes(system_class(system).from_config(card(system).preset(name).config))
         state = {key: torch.empty(shape) for key, shape in shapes.items()}
