@@ -41,7 +41,7 @@ class Setting:
     channels: int = 64
     batch_size: int = 32
     steps: int = 1000
-    finish: int = 250
+    finish: int = 500
 
     def techniques(self, arm: str) -> dict[str, Any]:
         """Those of one of `ARMS`: perturbation at full strength to the end, among four times the usual neighbours."""
@@ -102,6 +102,7 @@ SETTINGS = {
             HeldOut("photos-val.tar", images=100, crops=15, side=64, scale=(0.4, 1.0)),
             stride=8,
             data={"scale": [0.4, 1.0], "crops_per_image": 4},
+            finish=250,
         ),
     )
 }
