@@ -12,9 +12,12 @@ from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.data import ImageRecord, ImageSource, open_images
 from zellige.data.files import FileList
 from zellige.data.open import Chain
-from zellige.data.source import Entry, Image
+from zellige.data.parallel import ordered_map
+from zellige.data.source import Entry, Image, try_decode
 from zellige.data.transforms import center_crop_adm
 
+AHEAD, AHEAD_PIXELS = 64, 8 << 20
+"""Images that are made ahead while the network computes, and their pixels, where the size is known."""
 NAMED = 20  # skipped files that are printed; --json gives all that the source remembers
 
 
@@ -59,7 +62,13 @@ class ImageInputs(ImageSource):
                 yield entry
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        return (resized(record, self.size) for record in super().__iter__())
+        ahead = 0 if self.size is None else min(AHEAD, AHEAD_PIXELS // self.size**2)
+        return self.through(lambda entries: ordered_map(self._prepared, entries, self.workers, ahead=ahead))
+
+    def _prepared(self, entry: Entry) -> tuple[Entry, ImageRecord | ZelligeError]:
+        """The image as the command takes it, made by the threads that decode."""
+        entry, image = try_decode(entry)
+        return entry, image if isinstance(image, ZelligeError) else resized(image, self.size)
 
     def through(
         self, decode: Callable[[Iterator[Entry]], Iterator[tuple[Entry, Image | ZelligeError]]]
