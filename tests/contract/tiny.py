@@ -12,10 +12,18 @@ _TEACHER = {**_PAINTER, "teacher_codes": 16, "teacher_dim": 8}
 _TOKENS = {"layout": ((2, 3),), "codebook": (13,), "classes": 3}
 _HEADS = {"dim": 16, "depth": 2, "heads": 2}
 _SMALL = {**_HEADS, "hidden": 32}
-_FLOW = {"dim": 16, "depths": (1, 1), "heads": 2, "head_width": 16, "head_depth": 1, "cross": True}
+_FLOW = {"dim": 16, "depths": (1, 1), "heads": (2, 1), "head_width": 16, "head_depth": 1, "cross": True}
 
 TINY: dict[str, dict[str, Any]] = {
-    "enat": {**_TOKENS, "dim": 16, "encoder_depth": 2, "decoder_depth": 1, "heads": 2, "temperature": 1.0, "reuse": 0.8},
+    "enat": {
+        **_TOKENS,
+        "dim": 16,
+        "encoder_depth": 2,
+        "decoder_depth": 1,
+        "heads": 2,
+        "temperature": 1.0,
+        "reuse": 0.8,
+    },
     "flowar": {"layout": ((4, 4),), "latent_dim": 4, "classes": 3, "steps": 3, **_FLOW},
     "kl-vae": {**_CONV, "dim": 4},
     "llamagen": {**_TOKENS, **_SMALL},
@@ -25,13 +33,21 @@ TINY: dict[str, dict[str, Any]] = {
     "rar": {**_TOKENS, **_SMALL, "extra_positions": 2, "extra_steps": 2},
     "robusttok": {**_VIT, "latents": 16, "drop_path": 0.0},
     "titok": {**_VIT, **_TEACHER, "latents": 8},
+    "titok-maskgit": {**_TOKENS, **_SMALL, "network": "skip", "temperature": 1.0, "steps": 3},
     "token-shuffle": {**_TOKENS, "layout": ((2, 4),), **_SMALL},
     "var": {"layout": ((1, 1), (2, 2)), "codebook": (13,), "classes": 3, **_HEADS, "code_dim": 4},
-    "titok-maskgit": {**_TOKENS, **_SMALL, "network": "skip", "temperature": 1.0, "steps": 3},
     "var-vq": {**_CONV, "dim": 16, "quantizer_settings": {"codes": 32, "scales": [1, 2, 4], "blends": 2}},
     "vqgan": {**_CONV, "dim": 4, "quantizer_settings": {"codes": 32}},
     "zellige-emoji": {**_TOKENS, **_SMALL},
-    "xar": {"layout": ((2, 4),), "latent_dim": 3, "classes": 3, "dim": 16, "depths": (1, 1), "heads": 2, "steps": 3},
+    "xar": {
+        "layout": ((2, 4),),
+        "latent_dim": 3,
+        "classes": 3,
+        "dim": 16,
+        "depths": (1, 1),
+        "heads": (2, 1),
+        "steps": 3,
+    },
     "zellige-photo": {"channels": 16, "multipliers": (1, 2)},
 }
 """Overrides of the default preset, by slug."""

@@ -16,6 +16,8 @@ HEAVY = {
     "ar-generators/rar_b_greedy.npz",
     "ar-generators/rar_b_logits.npz",
     "enat/enat_l_256.npz",
+    "flowar/small_sample.npz",
+    "flowar/var_d16.npz",
     "flowar/var_vqvae_ch160.npz",
     "titok/tatitok_bl32_vae.npz",
     "titok/generator_bert_l32.npz",

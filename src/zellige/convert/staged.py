@@ -33,13 +33,18 @@ def stage_modules(depths: tuple[int, int]) -> Iterable[tuple[str, str]]:
 
 
 def stage_settings(state: State) -> dict[str, Any]:
-    """Width, depths and heads, read off an official state dict."""
-    dim, waves = state["z_proj_ln.weight"].shape[0], state.get("encoder_blocks.0.attn.rope.freqs")
+    """Width, depths and heads of the first stage, read off an official state dict."""
     return {
-        "dim": dim,
+        "dim": state["z_proj_ln.weight"].shape[0],
         "depths": tuple(count(state, f"{official}_blocks.{{}}.attn.qkv.weight") for official, _ in STAGES),
-        "heads": _HEADS.get(dim, max(1, dim // 64)) if waves is None else max(1, dim // (4 * len(waves))),
+        "heads": stage_heads(state, STAGES[0][0]),
     }
+
+
+def stage_heads(state: State, official: str) -> int:
+    """Heads of a stage; its table of positions has a wave for every four channels of a head."""
+    dim, waves = state["z_proj_ln.weight"].shape[0], state.get(f"{official}_blocks.0.attn.rope.freqs")
+    return _HEADS.get(dim, max(1, dim // 64)) if waves is None else max(1, dim // (4 * len(waves)))
 
 
 def shift_first(value: Tensor, parts: int) -> Tensor:

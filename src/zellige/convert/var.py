@@ -80,8 +80,9 @@ class VARAdapter(Adapter):
                 converted[f"{attention}.qkv.weight"] = converted[f"{attention}.qkv.weight"] * sharpness
                 converted[f"{attention}.q_bias"] = converted[f"{attention}.q_bias"] * 0.25
         with torch.device("meta"):
-            codes = system_class(self.system)(config).quantizer.state_dict()
-        return {**converted, **{f"quantizer.{key}": torch.zeros(value.shape) for key, value in codes.items()}}
+            whole = system_class(self.system)(config).state_dict()
+        codes = {key: torch.zeros(value.shape) for key, value in whole.items() if key.startswith("quantizer.")}
+        return {**converted, **codes}
 
 
 _ORDER = [4, 2, 0, 5, 3, 1]

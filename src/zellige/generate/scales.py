@@ -55,10 +55,10 @@ def enlarge(tokens: Tensor, scale: tuple[int, ...], finest: tuple[int, ...]) -> 
     return canvas if scale == finest else F.interpolate(canvas, finest, mode="bicubic")
 
 
-def scale_positions(scales: Layout) -> Tensor:
-    """Coordinates of all tokens, each map laid over the finest one, float (sum of n, 2)."""
-    finest = torch.tensor(scales[-1])
-    return torch.cat([grid_positions(scale) * (finest / torch.tensor(scale)) for scale in scales])
+def scale_positions(scales: Layout, span: int | None = None) -> Tensor:
+    """Coordinates of all tokens, float (sum of n, 2), each map laid over the finest one, or over `span` a side."""
+    whole = torch.tensor(scales[-1] if span is None else (span, span))
+    return torch.cat([grid_positions(scale) * (whole / torch.tensor(scale)) for scale in scales])
 
 
 def halvings(grid: tuple[int, ...]) -> Layout:

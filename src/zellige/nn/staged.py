@@ -17,39 +17,51 @@ from zellige.nn.transformer import Transformer, TransformerConfig
 Caches = tuple[KVCache, KVCache]
 
 
-def stage(dim: int, depth: int, heads: int, dropout: float) -> TransformerConfig:
-    """Numbers of a stage as released: blocks without weights in their norms, with gated MLPs, modulated."""
-    return TransformerConfig(
-        dim,
-        depth,
-        heads,
-        hidden=8 * dim // 3,
-        norm="rms",
-        affine=False,
-        gated=True,
-        adaptive=True,
-        dropout=dropout,
-        attention_dropout=dropout,
-    )
-
-
 class StagedTransformer(nn.Module):
-    """Two transformers, the second of which is told the positions once more.
+    """Two transformers of gated, modulated blocks; the second is told the positions anew.
 
     Args:
-        first: numbers of the first stage; ``second`` of the second, of the same width.
+        dim: C.
+        depths: blocks of each stage.
+        heads: of attention, or a pair, those of each stage.
         positions: L.
+        hidden: channels within the MLP; None for ⌊8·C / 3⌋.
+        dropout: of branches and attention weights.
     """
 
-    def __init__(self, first: TransformerConfig, second: TransformerConfig, positions: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        depths: tuple[int, int],
+        heads: int | tuple[int, int],
+        positions: int,
+        *,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.places = nn.ParameterList(nn.Parameter(torch.empty(1, positions, first.dim)) for _ in range(2))
-        self.norm_in = RMSNorm(first.dim, first.eps)
+        first, second = (
+            TransformerConfig(
+                dim,
+                depth,
+                count,
+                hidden=hidden or 8 * dim // 3,
+                norm="rms",
+                affine=False,
+                gated=True,
+                adaptive=True,
+                dropout=dropout,
+                attention_dropout=dropout,
+            )
+            for depth, count in zip(depths, heads if isinstance(heads, tuple) else (heads, heads), strict=True)
+        )
+        self.places = nn.ParameterList(nn.Parameter(torch.empty(1, positions, dim)) for _ in range(2))
+        self.norm_in = RMSNorm(dim)
         self.first = Transformer(first)
-        self.norm_middle = RMSNorm(first.dim, first.eps)
-        self.middle = nn.Linear(first.dim, second.dim)
+        self.norm_middle = RMSNorm(dim)
+        self.middle = nn.Linear(dim, dim)
         self.second = Transformer(second)
-        self.norm_out = RMSNorm(second.dim, second.eps)
+        self.norm_out = RMSNorm(dim)
         for table in self.places:
             nn.init.normal_(table, std=0.02)
 
@@ -64,17 +76,18 @@ class StagedTransformer(nn.Module):
         condition: Tensor,
         *,
         mask: Tensor | None = None,
-        rotary: Tensor | None = None,
+        rotary: Tensor | tuple[Tensor, Tensor] | None = None,
         caches: Caches | None = None,
     ) -> Tensor:
-        """(B, N, C) to the same, as `Transformer.forward`.
+        """(B, N, C) to the same, as `Transformer.forward`; of a pair of rotary tables each stage has its own.
 
         With caches the N tokens follow those they hold, and it is for the caller to advance both.
         """
         start = 0 if caches is None else caches[0].length
         slots = slice(start, start + x.shape[1])
-        early, late = (None, None) if caches is None else caches
+        early, late = caches or (None, None)
+        turns = rotary if isinstance(rotary, tuple) else (rotary, rotary)
         x = self.norm_in(x + self.places[0][:, slots])
-        x = self.norm_middle(self.first(x, condition, mask=mask, rotary=rotary, cache=early))
+        x = self.norm_middle(self.first(x, condition, mask=mask, rotary=turns[0], cache=early))
         x = self.middle(x) + self.places[1][:, slots]
-        return self.norm_out(self.second(x, condition, mask=mask, rotary=rotary, cache=late))
+        return self.norm_out(self.second(x, condition, mask=mask, rotary=turns[1], cache=late))

@@ -29,7 +29,10 @@ from zellige.nn.conv import to_grid
 from zellige.nn.flow_head import FlowHead
 from zellige.nn.modulation import ClassEmbedding, init_xavier
 from zellige.nn.rope import rotary_table
-from zellige.nn.staged import StagedTransformer, stage
+from zellige.nn.staged import StagedTransformer
+
+_SPAN = 16
+"""The side that rotary positions lay every map over, whatever its size, as released."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class FlowARConfig(LatentGeneratorConfig):
 
     Attributes:
         dim: C.
-        depths: blocks before and after the positions are told again, with ``heads`` of attention.
+        depths: blocks before and after the positions are told again, with ``heads`` of attention each.
+        hidden: channels within their MLP; None for ⌊8·C / 3⌋.
         head_width: channels of the flow head, with ``head_depth`` blocks.
         cross: blocks of the flow head attend to the condition beside being modulated by it.
         dropout: of the branches of the trunk, and of its attention weights.
@@ -50,7 +54,8 @@ class FlowARConfig(LatentGeneratorConfig):
     guided: tuple[float, float] = (0.0, 0.9)
     dim: int = 768
     depths: tuple[int, int] = (6, 6)
-    heads: int = 12
+    heads: tuple[int, int] = (12, 12)
+    hidden: int | None = None
     head_width: int = 1024
     head_depth: int = 2
     cross: bool = False
@@ -69,7 +74,8 @@ class FlowAR(Generator):
     sampling = FLOW_SAMPLING
     config: FlowARConfig
     mask: Tensor
-    rotary: Tensor
+    first_rotary: Tensor
+    second_rotary: Tensor
     head_rotary: Tensor
 
     def __init__(self, config: FlowARConfig) -> None:
@@ -81,13 +87,16 @@ class FlowAR(Generator):
         dim, channels, length = config.dim, config.latent_dim, layout_size(self.scales)
         self.condition = ClassEmbedding(config.classes, dim, config.class_dropout)
         self.embed = nn.Linear(channels, dim)
-        stages = [stage(dim, depth, config.heads, config.dropout) for depth in config.depths]
-        self.trunk = StagedTransformer(*stages, length)
+        self.trunk = StagedTransformer(
+            dim, config.depths, config.heads, length, hidden=config.hidden, dropout=config.dropout
+        )
         self.places = nn.Parameter(torch.empty(1, length, dim))
         self.head = FlowHead(channels, dim, config.head_width, config.head_depth, cross=config.cross)
         self.register_buffer("mask", block_causal_mask(self.sizes), persistent=False)
-        for name, size in (("rotary", dim // config.heads), ("head_rotary", self.head.head_size)):
-            self.register_buffer(name, rotary_table(scale_positions(self.scales), size), persistent=False)
+        positions = scale_positions(self.scales, _SPAN)
+        sizes = [*(dim // heads for heads in config.heads), self.head.head_size]
+        for name, size in zip(("first_rotary", "second_rotary", "head_rotary"), sizes, strict=True):
+            self.register_buffer(name, rotary_table(positions, size), persistent=False)
         init_xavier(self)
         nn.init.normal_(self.places, std=0.02)
         nn.init.zeros_(self.head.output.weight)
@@ -110,7 +119,11 @@ class FlowAR(Generator):
         """The condition (B, L, C) of all tokens, each given the scales before its own and labels (B,)."""
         vector = self.condition(labels)
         x = torch.cat([vector[:, None], self.embed(self.inputs(targets).to(vector.dtype))], dim=1)
-        return self.trunk(x, vector, mask=self.mask, rotary=self.rotary) + self.places
+        return self.trunk(x, vector, mask=self.mask, rotary=self.rotary()) + self.places
+
+    def rotary(self, slots: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Tables of some tokens for both stages of the trunk."""
+        return self.first_rotary[slots], self.second_rotary[slots]
 
     def velocity(self, x: Tensor, times: Tensor, semantics: Tensor, index: int) -> Tensor:
         """Velocity (B, n, D) of noisy tokens of scale `index`, at times (B,), with their condition (B, n, C)."""
@@ -141,7 +154,7 @@ class FlowAR(Generator):
         def draw(view: Tensor | None, index: int, progress: float) -> Tensor:
             x = vector[:, None] if view is None else self.embed(guidance.double(view).to(vector.dtype))
             slots = self._slots(index)
-            semantics = self.trunk(x, vector, rotary=self.rotary[slots], caches=caches) + self.places[:, slots]
+            semantics = self.trunk(x, vector, rotary=self.rotary(slots), caches=caches) + self.places[:, slots]
             for cache in caches:
                 cache.advance(self.sizes[index])
 

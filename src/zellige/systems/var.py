@@ -207,9 +207,9 @@ class VAR(Generator):
             nn.init.trunc_normal_(table, std=std)
         with torch.no_grad():
             self.head.weight.mul_(0.02)
-            for block in self.transformer.blocks:
-                block.attention.out.weight.div_((2 * self.config.depth) ** 0.5)
-                block.mlp.down.weight.div_((2 * self.config.depth) ** 0.5)
+            for name, weight in self.transformer.named_parameters():
+                if name.endswith(("attention.out.weight", "mlp.down.weight")):
+                    weight.div_((2 * self.config.depth) ** 0.5)
 
 
 def _scales_of(tokenizer: Tokenizer) -> MultiScaleResidualQuantizer:

@@ -40,7 +40,7 @@ def sample(case: Case) -> None:
     model, meta = build(case), case.meta
     labels, steps = case.read("y").long(), int(meta["num_steps"])
     drawn = [case.read(f"noise_{index}")[: len(labels)] for index in range(len(model.scales))]
-    settings = model._settings(
+    settings = model.settings(
         {
             "guidance": float(meta["cfg"]),
             "schedule": "linear",
