@@ -35,8 +35,13 @@ class Codebook(nn.Module):
 
     State: `weight`; `uses` (K,) with `decay` or `revive_below`; `sums` (K, D) with `decay`; `started`
     (a boolean) with `kmeans_start`. With none of these, `weight` is all there is.
+
+    Attributes:
+        waiting: (M, D) training vectors that the k-means start has seen while they were fewer than K; None before
+            and after. No part of the state: checkpoints of a run keep it.
     """
 
+    waiting: Tensor | None
     uses: Tensor | None
     sums: Tensor | None
     started: Tensor | None
@@ -79,7 +84,7 @@ class Codebook(nn.Module):
         self.register_buffer("uses", torch.ones(size) if counted else None)
         self.register_buffer("sums", self.weight.detach().clone() if decay is not None else None)
         self.register_buffer("started", torch.tensor(False) if kmeans_start else None)
-        self._waiting: list[Tensor] = []
+        self.waiting = None
 
     def project(self, z: Tensor) -> Tensor:
         """Vectors (…, D) as they are compared, float32: of length 1 with `normalize`."""
@@ -136,13 +141,12 @@ class Codebook(nn.Module):
         rows = sample_rows(z, min(count, missing))
         if not rows.isfinite().all():  # a step that went wrong, of which nothing is to stay
             return
-        self._waiting.append(rows)
-        samples = torch.cat(self._waiting)
+        samples = rows if self.waiting is None else torch.cat([self.waiting, rows])
+        self.waiting = samples if len(samples) < size else None
         if len(samples) < size:
             return
         centres = kmeans(samples[: _KMEANS_SAMPLES * size], size, self.project)
         self._set(torch.arange(size, device=z.device), from_rank_zero(centres))
-        self._waiting = []
         assert self.started is not None
         self.started.fill_(True)
 

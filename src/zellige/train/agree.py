@@ -19,16 +19,15 @@ SHARDING = {
 """Variables by which `accelerate launch` asks for weights divided among processes."""
 
 
-def require_whole_weights() -> None:
-    """Raise `UsageError` if the processes were launched to divide the weights among them.
+def refuse_other_sharding() -> None:
+    """Raise `UsageError` if the processes were launched to divide the weights by something that is not used here.
 
-    Averages, checkpoints and codebooks need them whole; and without GPUs accelerate (1.15) would leave them whole
-    without a word.
+    Without GPUs accelerate (1.15) would leave them whole without a word.
     """
     for variable, name in SHARDING.items():
         if os.environ.get(variable, "false").lower() == "true":
             raise UsageError(
-                f"training keeps whole weights in every process and runs without {name}; launch it with --multi_gpu, "
+                f"weights are divided by the recipe, not by {name}: launch with --multi_gpu and set shard=true, "
                 "and on CPUs with ACCELERATE_USE_CPU=true"
             )
 

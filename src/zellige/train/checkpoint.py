@@ -1,14 +1,14 @@
 """Checkpoints of a training run: one safetensors file, written in one step.
 
-Weights, averaged weights and optimizer states are tensors under a prefix each; the step and where the data
-stands are in the header. Everything random in a run is a function of its seed and the step, so nothing else
-is needed to go on exactly.
+Weights, averaged weights and optimizer states are tensors under a prefix each, and so are the vectors that
+codebooks wait with for their start; the step and where the data stands are in the header. Everything random in a
+run is a function of its seed and the step, so nothing else is needed to go on exactly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,45 @@ from torch import Tensor, nn
 
 from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.tensors import check_state, read_metadata, read_tensors, write_tensors
+from zellige.quantize.codebook import Codebook
+from zellige.train.sharding import whole
 
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "zellige-checkpoint"
+WAITING = "waiting"
 
 Modules = Mapping[str, nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
-def save_checkpoint(
-    folder: Path, modules: Modules, optimizers: Optimizers, average: Mapping[str, Tensor], header: dict[str, Any]
-) -> None:
+def checkpoint_tensors(modules: Modules, optimizers: Optimizers, average: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, whole. Where they are divided among processes, all have to call it.
+
+    Args:
+        modules: by prefix; the tokenizer or generator is ``model``.
+        optimizers: by prefix.
+        average: averaged weights of ``model``.
+    """
+    tensors = {f"average.{k}": whole(v) for k, v in average.items()}
+    for prefix, module in modules.items():
+        tensors |= {f"{prefix}.{k}": whole(v) for k, v in module.state_dict().items()}
+    for name, book in _codebooks(modules):
+        if book.waiting is not None:
+            tensors[f"{WAITING}.{name}"] = book.waiting
+    for prefix, optimizer in optimizers.items():
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{prefix}.{index}.{k}": whole(torch.as_tensor(v)) for k, v in state.items()}
+    return tensors
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
     """Replace the folder's checkpoint; if that fails (a full disk), the last one stays.
 
     Args:
         folder: of the run.
-        modules: by prefix; the tokenizer is ``model``.
-        optimizers: by prefix.
-        average: averaged weights of ``model``.
+        tensors: of `checkpoint_tensors`.
         header: JSON values: the step, and what says where the data stands.
     """
-    tensors = {f"average.{k}": v for k, v in average.items()}
-    for prefix, module in modules.items():
-        tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
-    for prefix, optimizer in optimizers.items():
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"{prefix}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     try:
         write_tensors(folder / CHECKPOINT, tensors, {HEADER: json.dumps(header)})
     except ZelligeError as error:
@@ -63,7 +76,7 @@ def load_checkpoint(folder: Path, modules: Modules, optimizers: Optimizers) -> t
         header["step"], header["data"] = int(header["step"]), dict(header["data"])
     except (KeyError, ValueError, TypeError):
         raise DataError(f"'{path}' is no checkpoint of a training run") from None
-    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("average", *modules, *optimizers)}
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("average", WAITING, *modules, *optimizers)}
     for key, value in tensors.items():
         group, _, rest = key.partition(".")
         if group not in groups:
@@ -74,11 +87,24 @@ def load_checkpoint(folder: Path, modules: Modules, optimizers: Optimizers) -> t
             raise DataError(f"'{path}' is of a run with other parts: it holds no {prefix}")
         check_state(module.state_dict(), groups[prefix], str(path))
     check_state(modules["model"].state_dict(), groups["average"], str(path))
+    waiting = {name: (book, groups[WAITING].pop(name, None)) for name, book in _codebooks(modules)}
+    if groups[WAITING] or any(x is not None and x.shape[1:] != book.weight.shape[1:] for book, x in waiting.values()):
+        raise DataError(f"'{path}' is of a run with other parts: it holds vectors of another codebook")
+    for book, vectors in waiting.values():
+        book.waiting = None if vectors is None else vectors.to(book.weight.device)
     for prefix, module in modules.items():
         module.load_state_dict(groups[prefix])
     for prefix, optimizer in optimizers.items():
         _restore(optimizer, groups[prefix], path)
     return groups["average"], header
+
+
+def _codebooks(modules: Modules) -> Iterator[tuple[str, Codebook]]:
+    """The codebooks in all modules, by name."""
+    for prefix, module in modules.items():
+        for name, part in module.named_modules():
+            if isinstance(part, Codebook):
+                yield f"{prefix}.{name}", part
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -93,10 +93,12 @@ class GeneratorRun(TrainingRun[GeneratorRecipe, Generator, ConditionedTokens]):
         The seeds are those of the picture before, so that pictures show what has changed.
         """
         tokenizer = self.source.tokenizer
-        if tokenizer is None or not self.accelerator.is_main_process:
+        if tokenizer is None:
             return
-        weights = {f"generator.{key}": value for key, value in self.average.items()}
-        tokens = functional_call(_Drawer(self.system), weights, (self._shown(batch), self.recipe.samples))
+        weights = {f"generator.{key}": value for key, value in self._whole_average().items()}
+        if not self.accelerator.is_main_process:
+            return
+        tokens = functional_call(_Drawer(self.drawn), weights, (self._shown(batch), self.recipe.samples))
         folder = self.output / "samples"
         folder.mkdir(exist_ok=True)
         save_image(folder / f"step-{self.step:06d}.png", tile(to_uint8(tokenizer.decode(tokens)), COLUMNS))

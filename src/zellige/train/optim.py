@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zellige.quantize.codebook import Codebook
 from zellige.train.recipe import Optimizer
+from zellige.train.sharding import part
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def restore_statistics(module: nn.Module, before: list[Tensor]) -> None:
 
 def _self_changing(module: nn.Module) -> list[Tensor]:
     """Buffers, parameters without gradients, and codebooks with them: these start and revive codes."""
-    codes = {id(part.weight) for part in module.modules() if isinstance(part, Codebook)}
+    codes = {id(book.weight) for book in module.modules() if isinstance(book, Codebook)}
     return [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad or id(p) in codes)]
 
 
@@ -71,6 +72,6 @@ def update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay: 
     """
     decay = min(decay, (1 + step) / (10 + step))
     floats = [k for k, v in average.items() if v.is_floating_point()]
-    torch._foreach_lerp_([average[k] for k in floats], [state[k] for k in floats], 1 - decay)
+    torch._foreach_lerp_([part(average[k]) for k in floats], [part(state[k]) for k in floats], 1 - decay)
     for k in average.keys() - set(floats):
         average[k].copy_(state[k])

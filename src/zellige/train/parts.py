@@ -80,6 +80,8 @@ class RunSettings(Part):
         name: by which the saved model knows itself; by default its preset.
         licence: terms of the saved weights, which their header states; those that a run goes on from keep theirs
             unless told.
+        shard: divide weights, their averages, gradients and optimizer states among the processes (FSDP2); in a step
+            each still has whole weights for a while.
         tensorboard: also write the log for TensorBoard, which comes with the extra of that name.
     """
 
@@ -98,6 +100,7 @@ class RunSettings(Part):
     dtype: Literal["fp32", "bf16"] = "fp32"
     name: str | None = None
     licence: str | None = None
+    shard: bool = False
     tensorboard: bool = False
 
     @model_validator(mode="after")

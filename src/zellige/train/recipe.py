@@ -120,6 +120,13 @@ class Recipe(RunSettings):
             raise ValueError("a tokenizer starts from trained weights or from a backbone: leave one of them out")
         return self
 
+    @model_validator(mode="after")
+    def _divided_weights_have_no_last_layer(self) -> Self:
+        adversarial = self.loss.adversarial
+        if self.shard and adversarial.weight and adversarial.adaptive:
+            raise ValueError("shard divides the layer that loss.adversarial.adaptive needs: set one of them to false")
+        return self
+
 
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe | GeneratorRecipe:
     """A recipe from a file or from the wheel (``zellige-photo/tiny``), with overrides applied.

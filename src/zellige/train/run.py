@@ -20,8 +20,8 @@ from zellige.core.contract import Model
 from zellige.core.errors import UsageError, ZelligeError, out_of_memory
 from zellige.core.files import replacing
 from zellige.core.hub import WEIGHTS, write_model
-from zellige.train.agree import any_rank, rank_means, require_whole_weights
-from zellige.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from zellige.train.agree import any_rank, rank_means, refuse_other_sharding
+from zellige.train.checkpoint import CHECKPOINT, checkpoint_tensors, load_checkpoint, save_checkpoint
 from zellige.train.curves import write_curves
 from zellige.train.interrupt import deferred_interrupt
 from zellige.train.log import Log, require_tensorboard
@@ -34,6 +34,7 @@ from zellige.train.optim import (
     update_average,
 )
 from zellige.train.parts import RunSettings
+from zellige.train.sharding import clip_gradients, divide, hollow, like, whole
 
 LOG, RECIPE = "log.jsonl", "recipe.json"
 MAX_SKIPPED = 10
@@ -61,11 +62,13 @@ class TrainingRun(ABC, Generic[R, M, Item]):
     Attributes:
         system: what is trained and saved.
         model: what runs in training: `system`, or what holds it, wrapped for processes and precision.
+        drawn: what pictures are made with, by `functional_call` with averaged weights.
         stream: its batches.
     """
 
     system: M
     model: nn.Module
+    drawn: M
     optimizer: torch.optim.Optimizer
     stream: Stream[Item]
     average: dict[str, Tensor]
@@ -76,7 +79,7 @@ class TrainingRun(ABC, Generic[R, M, Item]):
         if recipe.tensorboard:
             require_tensorboard()
         self.recipe, self.output, self.resume = recipe, output, resume
-        require_whole_weights()
+        refuse_other_sharding()
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
         self.step = 0
@@ -121,10 +124,11 @@ class TrainingRun(ABC, Generic[R, M, Item]):
                 if stop:
                     raise KeyboardInterrupt
         self.checkpoint()
+        average = self._whole_average()
         if main:
             dtype = torch.bfloat16 if recipe.dtype == "bf16" else None
             self.system.name = recipe.name or self.system.name
-            write_model(self.system, self.output / WEIGHTS, state=self.average, dtype=dtype)
+            write_model(self.system, self.output / WEIGHTS, state=average, dtype=dtype)
         self.accelerator.wait_for_everyone()
         return self.output / WEIGHTS
 
@@ -144,7 +148,11 @@ class TrainingRun(ABC, Generic[R, M, Item]):
             accelerator.backward(loss / len(items))
             for key, value in found.items():
                 values[key] = values.get(key, 0.0) + value.detach() / len(items)
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip)
+        clip = recipe.optimizer.clip
+        if self.divided:
+            norm = clip_gradients(self.model, clip)
+        else:
+            norm = accelerator.clip_grad_norm_(self.model.parameters(), clip)
         broken = not (bool(torch.isfinite(norm)) and bool(torch.isfinite(values["loss"])))
         finite = not any_rank(broken, accelerator.device)
         if finite:
@@ -161,9 +169,10 @@ class TrainingRun(ABC, Generic[R, M, Item]):
     def checkpoint(self) -> None:
         """Write what the run needs to go on from here, and draw its curves."""
         self.accelerator.wait_for_everyone()
+        tensors = checkpoint_tensors(self._modules(), self._optimizers(), self.average)
         if self.accelerator.is_main_process:
             header = {"step": self.step, "model": self.system.name, "data": self.stream.state_dict()}
-            save_checkpoint(self.output, self._modules(), self._optimizers(), self.average, header)
+            save_checkpoint(self.output, tensors, header)
             write_curves(self.output / LOG, self.output / "curves.svg")
 
     def _begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -175,7 +184,23 @@ class TrainingRun(ABC, Generic[R, M, Item]):
             self.average = {k: v.to(self.accelerator.device) for k, v in average.items()}
             self.step = header["step"]
             self.stream.load_state_dict(header["data"])
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.drawn = self.system
+        if self.divided:
+            self.drawn = hollow(self.system)
+            divide(model, optimizer)
+            self.average = {k: like(self.average[k], v) for k, v in self.system.state_dict().items()}
+            self.model, self.optimizer = model, self.accelerator.prepare(optimizer)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+
+    @property
+    def divided(self) -> bool:
+        """Whether processes hold parts of the weights each."""
+        return self.recipe.shard and self.accelerator.num_processes > 1
+
+    def _whole_average(self) -> dict[str, Tensor]:
+        """The averaged weights, put together if they are divided; all processes call it."""
+        return {key: whole(value) for key, value in self.average.items()}
 
     def _guarded_step(self, items: list[Item]) -> tuple[dict[str, Tensor], bool]:
         """`take_step`; memory that does not suffice becomes an error that says what to set."""

@@ -135,9 +135,9 @@ class TokenizerRun(TrainingRun[Recipe, Tokenizer, Tensor]):
     def sample(self, batch: Tensor) -> None:
         """Write a picture of crops (B, 3, S, S) and of what the averaged weights make of them."""
         x = batch[:COLUMNS].to(self.accelerator.device, memory_format=torch.channels_last)
-        self.system.eval()
-        result = functional_call(self.system, self.average, (x,))  # on all processes: some systems sum over them
-        self.system.train()
+        self.drawn.eval()
+        result = functional_call(self.drawn, self._whole_average(), (x,))  # by all: some systems sum over processes
+        self.drawn.train()
         if self.accelerator.is_main_process:
             save_samples(self.output / "samples", self.step, x, result.output)
 

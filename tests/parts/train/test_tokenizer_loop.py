@@ -15,8 +15,9 @@ from zellige.core.errors import DataError, UsageError, ZelligeError
 from zellige.core.hub import load
 from zellige.core.registry import build
 from zellige.core.tensors import read_tensors, write_tensors
+from zellige.quantize.vq import VectorQuantizer
 from zellige.train import tokenizer as loop
-from zellige.train.checkpoint import CHECKPOINT, HEADER
+from zellige.train.checkpoint import CHECKPOINT, HEADER, checkpoint_tensors, load_checkpoint, save_checkpoint
 from zellige.train.optim import learning_rate
 from zellige.train.recipe import Recipe, load_recipe
 
@@ -65,6 +66,28 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: 
     loop.train_tokenizer(settings, tmp_path, resume=True)
     assert curve(tmp_path) == curve(whole)
     assert load(tmp_path).fingerprint() == load(whole).fingerprint()
+
+
+def test_codes_that_wait_for_their_start_resume_with_what_they_have_seen(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole, resumed = (VectorQuantizer(2, 50, kmeans_start=True).train() for _ in range(2))
+    batches = torch.randn(3, 1, 20, 2)
+    for batch in batches[:2]:
+        whole(batch)
+    header = {"step": 2, "data": {}}
+    save_checkpoint(tmp_path, checkpoint_tensors({"model": whole}, {}, whole.state_dict()), header)
+    load_checkpoint(tmp_path, {"model": resumed}, {})
+    for quantizer in (whole, resumed):
+        torch.manual_seed(1)
+        quantizer(batches[2])
+    assert bool(resumed.embedding.started)
+    assert torch.equal(resumed.embedding.weight, whole.embedding.weight)
+    other = VectorQuantizer(2, 50).train()
+    tensors = {f"{group}.{k}": v for group in ("model", "average") for k, v in other.state_dict().items()}
+    for name, vectors in (("model.embedding", torch.zeros(5, 3)), ("model.other", torch.zeros(5, 2))):
+        write_tensors(tmp_path / CHECKPOINT, tensors | {f"waiting.{name}": vectors}, {HEADER: json.dumps(header)})
+        with pytest.raises(DataError, match="vectors of another codebook"):
+            load_checkpoint(tmp_path, {"model": other}, {})
 
 
 def test_an_interrupted_run_saves_where_it_is(whole: Path, tmp_path: Path) -> None:
@@ -133,6 +156,24 @@ def test_a_crop_that_is_no_whole_number_of_tokens_is_refused(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"data\.crop 33 is no multiple of 8"):
         loop.train_tokenizer(recipe("data.crop=33"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+)
+def test_a_launch_that_divides_the_weights_is_refused(
+    variable: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(UsageError, match=f"not by {name}: launch with --multi_gpu and set shard=true"):
+        loop.train_tokenizer(recipe(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_divided_weights_have_no_layer_to_compare_gradients_at() -> None:
+    with pytest.raises(UsageError, match="shard divides the layer"):
+        recipe("shard=true", "loss.adversarial.weight=0.5")
+    assert recipe("shard=true", "loss.adversarial={weight: 0.5, adaptive: false}").shard
 
 
 def test_a_set_with_no_usable_image_leaves_nothing_behind(tmp_path: Path) -> None:
