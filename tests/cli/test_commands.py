@@ -135,6 +135,7 @@ def test_demo(zellige: Run, tokenizer: Path, tmp_path: Path, monkeypatch: pytest
         assert (tmp_path / "demo" / name).is_file()
     assert "one.png" in done.out
     assert str(tmp_path / "demo" / "report.html") in done.out
+    assert load_image(tmp_path / "demo" / "generated" / "contact-sheet.png").shape == (4 * 64, 8 * 64, 3)
     zellige("decode", tmp_path / "demo" / "tokens" / "one.zel", "-o", tmp_path / "again", "-t", tokenizer).done()
     np.testing.assert_array_equal(
         load_image(tmp_path / "again" / "one.png"), load_image(tmp_path / "demo" / "reconstructed" / "one.png")

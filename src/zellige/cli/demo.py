@@ -1,4 +1,4 @@
-"""`zellige demo`: the bundled photographs to tokens and back, measured and shown."""
+"""`zellige demo`: the bundled photographs to tokens and back, measured and shown; and pictures drawn from nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 
 from zellige.cli import options
 from zellige.cli.console import note, print_json, print_table
+
+GENERATOR, DRAWN = "zellige-emoji", 32
 
 
 def run(
@@ -23,6 +25,7 @@ def run(
     started = time.monotonic()
     note("loading the tokenizer and the sample photographs")
 
+    from zellige.cli.generating import RECORD, Wanted, generate_images
     from zellige.cli.inputs import ImageInputs
     from zellige.cli.outputs import output_folder
     from zellige.cli.roundtrip import round_trips
@@ -61,6 +64,10 @@ def run(
         contact_sheet(measured.examples, output / "contact-sheet.png", title=f"{session.tokenizer.name}")
         write_json(measured, output / "result.json")
         write_report(measured, output / "report.html")
+        note(f"drawing {DRAWN} emoji with {GENERATOR}")
+        with output_folder(output / "generated") as drawn:
+            (drawn / RECORD).unlink(missing_ok=True)  # of an earlier demo
+            generate_images(GENERATOR, Wanted([], [], DRAWN, 0), drawn, device=device, command="zellige demo")
     rows.sort(key=lambda row: row["photo"])
     if json:
         print_json({"output": str(output), "tokenizer": session.tokenizer.name, "photos": rows})
@@ -92,6 +99,8 @@ def _print(rows: list[dict[str, Any]], output: Path, seconds: float) -> None:
         f"\n  the report      {output / 'report.html'}"
         f"\n  at a glance     {output / 'contact-sheet.png'}"
         f"\n  token files     {output / 'tokens'}"
-        f"\n  reconstructions {output / 'reconstructed'}\n"
+        f"\n  reconstructions {output / 'reconstructed'}"
+        f"\n  drawn           {output / 'generated' / 'contact-sheet.png'}\n"
         "\nYour own photo:   zellige encode photo.jpg -o photo.zel && zellige decode photo.zel -o decoded"
+        f"\nYour own emoji:   zellige generate {GENERATOR} --class 'Smileys & Emotion' -o smileys"
     )
