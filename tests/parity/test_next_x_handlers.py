@@ -21,7 +21,15 @@ from zellige.nn.conv import to_grid
 from zellige.nn.scan import cell_order
 from zellige.systems.xar import XAR
 
-SETTINGS = {"layout": ((16, 16),), "latent_dim": 5, "classes": 7, "dim": 64, "depths": (1, 2), "heads": 8}
+SETTINGS = {
+    "layout": ((16, 16),),
+    "latent_dim": 5,
+    "classes": 7,
+    "dim": 64,
+    "depths": (1, 2),
+    "heads": (8, 4),
+    "hidden": 96,
+}
 
 
 def write(path: Path, meta: dict[str, Any], **arrays: Any) -> Path:
@@ -30,14 +38,15 @@ def write(path: Path, meta: dict[str, Any], **arrays: Any) -> Path:
 
 
 def model_and_meta(official: str, **meta: Any) -> tuple[XAR, dict[str, Any]]:
-    """Official tables of positions are 2 waves for 8 channels of a head; the state does not hold them."""
+    """Official tables of positions have a wave for 4 channels of a head; the state does not hold them."""
     adapter = XARAdapter()
     with torch.device("meta"):
         keys = adapter.official_shapes(system_class("xar").from_config(SETTINGS))
-    tables = {f"encoder_blocks.0.attn.rope.freqs{end}": shape for end, shape in (("", [2]), ("_cos", [256, 8]))}
+    tables = {f"{half}coder_blocks.0.attn.rope.freqs": [waves] for half, waves in (("en", 2), ("de", 4))}
+    tables["encoder_blocks.0.attn.rope.freqs_cos"] = [256, 8]
     meta = {"official": official, "keys": {**keys, **tables, "mask": [1, 1, 256, 256]}, **meta}
     meta["kept_buffers"] = ["mask", *tables]
-    model = adapter.build(official_state(meta["keys"], meta), heads=8)
+    model = adapter.build(official_state(meta["keys"], meta), heads=(8, 4))
     assert isinstance(model, XAR)
     return model, meta
 

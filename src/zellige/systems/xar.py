@@ -26,7 +26,7 @@ from zellige.generate.latents import FLOW_SAMPLING, LatentGeneratorConfig, one_g
 from zellige.nn.attention import block_causal_mask
 from zellige.nn.modulation import ClassEmbedding, init_xavier
 from zellige.nn.rope import rotary_table
-from zellige.nn.staged import Caches, StagedTransformer, stage
+from zellige.nn.staged import Caches, StagedTransformer
 from zellige.nn.time import TimeEmbedding
 
 
@@ -40,7 +40,8 @@ class XARConfig(LatentGeneratorConfig):
             and one unit a sample is learned from (teacher forcing).
         stochastic: sample the stochastic equation, not the ordinary one (whose ``grid`` is best ``uniform``).
         dim: C.
-        depths: blocks before and after the positions are told again, with ``heads`` of attention.
+        depths: blocks before and after the positions are told again, with ``heads`` of attention each.
+        hidden: channels within the MLP; None for ⌊8·C / 3⌋.
         dropout: of branches and attention weights.
     """
 
@@ -54,7 +55,8 @@ class XARConfig(LatentGeneratorConfig):
     noisy_context: bool = True
     dim: int = 768
     depths: tuple[int, int] = (8, 8)
-    heads: int = 12
+    heads: tuple[int, int] = (12, 12)
+    hidden: int | None = None
     dropout: float = 0.1
 
 
@@ -70,23 +72,25 @@ class XAR(Generator):
     sampling = (*FLOW_SAMPLING, "stochastic")
     config: XARConfig
     mask: Tensor
-    rotary: Tensor
+    first_rotary: Tensor
+    second_rotary: Tensor
 
     def __init__(self, config: XARConfig) -> None:
         super().__init__(config)
         self.settings_for(config.spec)
         self.spec, self.classes = config.spec, config.classes
         self.units = make_units(config.unit, config.layout[0], config.divisions)
-        sizes = self.units.sizes
-        self.embed = nn.Linear(config.latent_dim, config.dim)
-        self.condition = ClassEmbedding(config.classes, config.dim, config.class_dropout)
-        self.time = TimeEmbedding(config.dim)
-        stages = [stage(config.dim, depth, config.heads, config.dropout) for depth in config.depths]
-        self.trunk = StagedTransformer(*stages, sum(sizes))
-        self.head = nn.Linear(config.dim, config.latent_dim)
+        dim, sizes = config.dim, self.units.sizes
+        self.embed = nn.Linear(config.latent_dim, dim)
+        self.condition = ClassEmbedding(config.classes, dim, config.class_dropout)
+        self.time = TimeEmbedding(dim)
+        self.trunk = StagedTransformer(
+            dim, config.depths, config.heads, sum(sizes), hidden=config.hidden, dropout=config.dropout
+        )
+        self.head = nn.Linear(dim, config.latent_dim)
         self.register_buffer("mask", block_causal_mask(sizes), persistent=False)
-        table = rotary_table(self.units.positions, config.dim // config.heads)
-        self.register_buffer("rotary", table, persistent=False)
+        for name, heads in zip(("first_rotary", "second_rotary"), config.heads, strict=True):
+            self.register_buffer(name, rotary_table(self.units.positions, dim // heads), persistent=False)
         init_xavier(self)
 
     @classmethod
@@ -104,7 +108,11 @@ class XAR(Generator):
         condition = self.modulating(times, self.condition(labels))
         if len(set(self.units.sizes)) > 1:
             condition = self.units.repeat(condition)
-        return self.head(self.trunk(self.embed(x), condition, mask=self.mask, rotary=self.rotary))
+        return self.head(self.trunk(self.embed(x), condition, mask=self.mask, rotary=self.rotary()))
+
+    def rotary(self, slots: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Tables of some positions for both stages."""
+        return self.first_rotary[slots], self.second_rotary[slots]
 
     def modulating(self, times: Tensor, vector: Tensor) -> Tensor:
         """What modulates n units: their times (B, n) and the class vectors (B, C) to (B, n, C)."""
@@ -140,7 +148,7 @@ class XAR(Generator):
 
         def see(x: Tensor, time: float, caches: Caches) -> Tensor:
             now = torch.full((len(x), 1), time, device=x.device)
-            rotary = self.rotary[done : done + x.shape[1]]
+            rotary = self.rotary(slice(done, done + x.shape[1]))
             return self.trunk(self.embed(x), self.modulating(now, vector[: len(x)]), rotary=rotary, caches=caches)
 
         def draw(before: Tensor | None, index: int, progress: float) -> Tensor:

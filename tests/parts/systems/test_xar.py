@@ -14,7 +14,7 @@ from zellige.core.tokens import Tokens, TokenSpec
 from zellige.generate.cells import UNITS
 from zellige.systems.xar import XAR
 
-SMALL: dict[str, Any] = {"layout": ((4, 4),), "latent_dim": 3, "classes": 3, "dim": 32, "heads": 4, "steps": 3}
+SMALL: dict[str, Any] = {"layout": ((4, 4),), "latent_dim": 3, "classes": 3, "dim": 32, "heads": (4, 2), "steps": 3}
 
 
 def made(**settings: Any) -> XAR:
@@ -65,7 +65,7 @@ def test_cached_sampling_is_that_of_the_whole_prefix(unit: str, stochastic: bool
         t[:, index] = time
         vector = model.condition(torch.cat([labels, torch.full_like(labels, 3)])[:rows])
         condition = model.units.repeat(model.modulating(t, vector))
-        seen = model.trunk(whole, condition, mask=model.mask, rotary=model.rotary)
+        seen = model.trunk(whole, condition, mask=model.mask, rotary=model.rotary())
         torch.testing.assert_close(features, seen[:, slots], rtol=1e-4, atol=1e-4)
 
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_built() -> None:
         build("xar", for_tokens=TokenSpec(((4, 4),), (16,)))
     with pytest.raises(UsageError, match="set divisions"):
         build("xar", for_tokens=TokenSpec(((5, 5),), (), 4))
-    assert build("xar", for_tokens=TokenSpec(((6, 4),), (), 4), dim=16, heads=2, depths=(1, 1)).spec.dim == 4
+    assert build("xar", for_tokens=TokenSpec(((6, 4),), (), 4), dim=16, heads=(2, 2), depths=(1, 1)).spec.dim == 4
     with pytest.raises(UsageError, match="kind of unit"):
         made(unit="row")
     with pytest.raises(UsageError, match="steps"):
