@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.parts.evaluate.conftest import draw
 from zellige.core.pixels import from_uint8
-from zellige.evaluate import rates
+from zellige.evaluate import codecs, rates
 from zellige.evaluate.codecs import CODECS, JPEG, Codec, at_bytes, available, compress
 from zellige.evaluate.equal_bytes import headers, notes, rows
 from zellige.evaluate.patches import PatchDistances
@@ -44,6 +44,19 @@ def test_at_bytes_no_quality_is_wasted_and_no_byte_is_missing(codec: Codec) -> N
     assert found.size >= size
     assert compress(picture, codec, found.quality - 1).size < size
     assert np.array_equal(found.decoded, compress(picture, codec, found.quality).decoded)
+
+
+def test_only_the_file_that_is_kept_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, read = [], Image.open
+
+    def watched(file: io.BytesIO) -> Image.Image:
+        opened.append(file)
+        return read(file)
+
+    monkeypatch.setattr(codecs.Image, "open", watched)
+    found = at_bytes(draw(64, 80, 1), JPEG, 2500)
+    assert len(opened) == 1
+    assert JPEG.scale[0] < found.quality < JPEG.scale[1]
 
 
 @pytest.mark.parametrize("codec", available(), ids=lambda codec: codec.name)
