@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,7 @@ from tests.cli.conftest import Run
 from zellige.cli import info
 from zellige.cli.app import main
 from zellige.cli.errors import Terminated
+from zellige.core.errors import ZelligeWarning
 from zellige.core.registry import cards
 
 COMMANDS = ("demo", "list", "show", "encode", "decode", "reconstruct", "info", "train", "generate", "eval")
@@ -114,6 +116,18 @@ def test_a_bug_is_named_and_debug_shows_where(zellige: Run, monkeypatch: pytest.
         assert words in outcome.err
     assert "Traceback" in zellige("info", "x.zel", "--debug").err
     assert main(["--debug", "info", "x.zel"]) == 1
+
+
+def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(
+    zellige: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(*_: object, **__: object) -> None:
+        warnings.warn("soon gone", FutureWarning, stacklevel=1)
+        warnings.warn("starts from random weights", ZelligeWarning, stacklevel=1)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(info, "describe", describe)
+    assert zellige("info", "x.zel").err == "zellige: warning: starts from random weights\n"
 
 
 def test_errors_stay_on_stderr_with_json(zellige: Run) -> None:

@@ -21,6 +21,7 @@ import typer
 import zellige
 from zellige.cli import decode, demo, encode, eval, generate, info, list, reconstruct, show, train
 from zellige.cli.errors import Terminated, exit_code, explain, silence_stdout
+from zellige.core.errors import ZelligeWarning
 
 app = typer.Typer(
     name="zellige",
@@ -63,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare_process(debug)
     with warnings.catch_warnings():
         if not debug:
-            warnings.simplefilter("ignore")  # the libraries' own; what a user must know is an error line
+            warnings.simplefilter("ignore")  # those of libraries
+            warnings.simplefilter("always", ZelligeWarning)
+            warnings.showwarning = _show_warning
         try:
             return _run(arguments)
         except BaseException as error:
@@ -84,6 +87,10 @@ def _prepare_process(debug: bool) -> None:
     if not debug:
         logging.disable(logging.WARNING)
     signal.signal(signal.SIGTERM, _terminate)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"zellige: warning: {message}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -32,6 +32,10 @@ class MissingExtra(ZelligeError):
         super().__init__(f"{library} is not installed; it comes with: pip install 'zellige[{extra}]'")
 
 
+class ZelligeWarning(UserWarning):
+    """Work goes on, but not quite as it was asked for: the command line says so in one line."""
+
+
 def nearest(name: str, known: list[str], kind: str) -> UsageError:
     """A `UsageError` for an unknown `name` that suggests the closest of the `known` ones."""
     import difflib

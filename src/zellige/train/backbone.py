@@ -6,14 +6,14 @@ import warnings
 
 from zellige.convert.dinov2 import load_dinov2
 from zellige.core.contract import Tokenizer
-from zellige.core.errors import UsageError, ZelligeError
+from zellige.core.errors import UsageError, ZelligeError, ZelligeWarning
 from zellige.nn.vit import ViTTrunk
 
 
 def start_from_backbone(tokenizer: Tokenizer, source: str) -> None:
     """Sets the vision transformers of a tokenizer to the weights of a DINOv2, patches and positions resampled.
 
-    Where they cannot be had this warns, and leaves the random weights.
+    Where they cannot be had this gives a `ZelligeWarning`, and leaves the random weights.
 
     Args:
         tokenizer: changed in place.
@@ -28,7 +28,7 @@ def start_from_backbone(tokenizer: Tokenizer, source: str) -> None:
     try:
         dinov2 = load_dinov2(source)
     except ZelligeError as error:
-        warnings.warn(f"training starts from random weights: {error}", stacklevel=2)
+        warnings.warn(f"training starts from random weights: {error}", ZelligeWarning, stacklevel=2)
         return
     for trunk in trunks:
         dinov2.fill(trunk)

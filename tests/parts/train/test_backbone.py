@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zellige.core.errors import UsageError
+from zellige.core.errors import UsageError, ZelligeWarning
 from zellige.core.registry import build
 from zellige.nn.features.vit import ViTFeatures
 from zellige.train.backbone import start_from_backbone
@@ -38,7 +38,7 @@ def test_both_sides_start_from_it(tmp_path: Path) -> None:
 def test_without_it_training_starts_from_random_weights_with_a_warning(tmp_path: Path) -> None:
     model = tokenizer()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.warns(UserWarning, match="random weights"):
+    with pytest.warns(ZelligeWarning, match="random weights"):
         start_from_backbone(model, str(tmp_path / "nowhere"))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
