@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from zellige.core.errors import UsageError, nearest
+from zellige.core.settings import build_from
 from zellige.quantize.base import Quantizer
 from zellige.quantize.binary import BinaryQuantizer
 from zellige.quantize.gaussian import GaussianQuantizer
@@ -34,17 +34,7 @@ def make_quantizer(name: str, dim: int, **settings: Any) -> Quantizer:
     """
     if name not in QUANTIZERS:
         raise nearest(name, list(QUANTIZERS), "quantizer")
-    build = QUANTIZERS[name]
-    signature = inspect.signature(build)
-    try:
-        signature.bind(dim=dim, **settings)
-    except TypeError as error:
-        known = ", ".join(key for key in signature.parameters if key != "dim")
-        raise UsageError(f"quantizer '{name}': {error}; its settings are {known}") from None
-    try:
-        return build(dim=dim, **settings)
-    except (TypeError, ValueError) as error:  # a list where a number belongs, and the like
-        raise UsageError(f"quantizer '{name}' with {settings}: {error}") from error
+    return build_from(QUANTIZERS[name], f"quantizer '{name}'", settings, dim=dim)
 
 
 def product(dim: int, of: str, groups: int, **settings: Any) -> ProductQuantizer:

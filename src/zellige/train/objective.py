@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from zellige.convert.dino import load_dino
 from zellige.convert.features import load_efficientnet_lite0, load_lpips
-from zellige.core.errors import UsageError
+from zellige.core.settings import build_from
 from zellige.losses.adversary import Adversary
 from zellige.losses.augment import DiffAugment
 from zellige.losses.discriminators.blurpool import BlurPoolDiscriminator
@@ -32,16 +31,8 @@ def make_perceptual(settings: Perceptual) -> nn.Module:
 
 def make_adversary(settings: Adversarial) -> Adversary:
     """A fresh discriminator and its losses; `UsageError` for settings that it does not have."""
-    build = DISCRIMINATORS[settings.discriminator]
-    try:
-        inspect.signature(build).bind(**settings.settings)
-    except TypeError as error:
-        known = ", ".join(inspect.signature(build).parameters)
-        raise UsageError(f"discriminator '{settings.discriminator}': {error}; its settings are {known}") from None
-    try:
-        discriminator = build(**settings.settings)
-    except (TypeError, ValueError) as error:  # a list where a number belongs, and the like
-        raise UsageError(f"discriminator '{settings.discriminator}' with {settings.settings}: {error}") from error
+    name = settings.discriminator
+    discriminator = build_from(DISCRIMINATORS[name], f"discriminator '{name}'", settings.settings)
     augment = DiffAugment(settings.augment) if settings.augment else None
     return Adversary(
         discriminator, loss=settings.loss, generator=settings.generator, augment=augment, lecam=settings.lecam

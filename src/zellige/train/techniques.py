@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from zellige.convert.dinov2 import load_dinov2
 from zellige.convert.features import load_efficientnet_lite0
 from zellige.core.contract import Tokenizer
-from zellige.core.errors import UsageError, nearest
+from zellige.core.errors import nearest
+from zellige.core.settings import build_from
 from zellige.latent.align import Codes, Projection, SemanticAlignment
 from zellige.latent.perturbation import LatentPerturbation
 from zellige.latent.technique import Technique, Techniques
@@ -32,16 +32,7 @@ def make_techniques(recipe: Recipe, tokenizer: Tokenizer) -> Techniques | None:
 def _make(name: str, settings: dict[str, object]) -> Technique:
     if name not in TECHNIQUES:
         raise nearest(name, list(TECHNIQUES), "technique")
-    build = TECHNIQUES[name]
-    try:
-        inspect.signature(build).bind(**settings)
-    except TypeError as error:
-        known = ", ".join(inspect.signature(build).parameters)
-        raise UsageError(f"technique '{name}': {error}; its settings are {known}") from None
-    try:
-        return build(**settings)
-    except (TypeError, ValueError) as error:  # a list where a number belongs, and the like
-        raise UsageError(f"technique '{name}' with {settings}: {error}") from error
+    return build_from(TECHNIQUES[name], f"technique '{name}'", settings)
 
 
 def _alignment(

@@ -84,9 +84,14 @@ def test_perturbation_changes_what_is_learned_and_nothing_else(tmp_path: Path) -
     ("overrides", "message"),
     [
         (["technique=pertubation"], "unknown technique 'pertubation'; did you mean perturbation"),
-        (["technique=perturbation", "technique.gamma=1"], "'gamma'; its settings are alpha, beta, delta"),
+        (
+            ["technique=perturbation", "technique.gamma=1"],
+            "'gamma': there is no such setting; its settings are alpha",
+        ),
         (["technique=perturbation", "technique.alpha=2"], "alpha"),
-        (["technique=perturbation", "technique.alpha=[1]"], "technique 'perturbation' with"),
+        (["technique=perturbation", "technique.alpha=[1]"], "technique 'perturbation': 'alpha': input should be"),
+        (["technique=perturbation", "technique.delta=2.5"], "'delta': input should be a valid integer"),
+        (["technique=perturbation", "technique.around=3"], "'around': input should be 'feature' or 'code'"),
         (["technique=perturbation", "technique.delta=10000000"], "delta=10000000 neighbours"),
         (["technique=perturbation", "technique.beta=0.2"], "beta=0.2 of batches of 4"),
         (["technique=alignment", "technique.encoder=dinov9"], "unknown encoder 'dinov9'"),
