@@ -46,7 +46,7 @@ def divide(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     before = dict(model.named_parameters())
     mesh = init_device_mesh(next(iter(before.values())).device.type, (world_size(),))
     fully_shard(model, mesh=mesh, ignored_params=set(_codes(model)))
-    divided = {before[name]: parameter for name, parameter in model.named_parameters()}
+    divided: dict[Tensor, Tensor] = {before[name]: parameter for name, parameter in model.named_parameters()}
     for group in optimizer.param_groups:
         group["params"] = [divided[parameter] for parameter in group["params"]]
         group["fused"] = group["foreach"] = False  # these kernels take either whole or divided tensors
