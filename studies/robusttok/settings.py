@@ -41,7 +41,7 @@ class Setting:
     channels: int = 64
     batch_size: int = 32
     steps: int = 1000
-    finish: int = 500
+    finish: int = 800
 
     def techniques(self, arm: str) -> dict[str, Any]:
         """Those of one of `ARMS`: perturbation at full strength to the end, among four times the usual neighbours."""
