@@ -135,9 +135,9 @@ class Tokenizer(Model):
             its own that a decoded pixel sees); None where it is the whole image.
         variable_length: whether `encode` takes a budget.
         samples: whether the decoder draws its output, so that `decode` takes steps and guidance.
-        quantizer: of discrete tokenizers, the `zellige.quantize.Quantizer` whose `neighbours` perturbation asks for.
+        quantizer: of the latents, where the system has one: `quantize` calls it in training, and perturbation asks for
+            the `neighbours` of its codes.
         decoding: the children that work on codes alone: what is trained once codes are frozen.
-        quantizer: of the latents, where the system has one; `quantize` is the way to call it in training.
         techniques: what training does to latents beside quantizing them; see `zellige.latent.technique.attach`.
     """
 
