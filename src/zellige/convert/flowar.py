@@ -12,10 +12,8 @@ from zellige.convert.adapter import Adapter, State, count
 from zellige.convert.staged import (
     GATED_BLOCK,
     STAGE_TABLES,
-    STAGES,
     is_computed,
     shift_first,
-    stage_heads,
     stage_modules,
     stage_settings,
 )
@@ -40,7 +38,6 @@ class FlowARAdapter(Adapter):
         return not is_computed(key)
 
     def config(self, state: State) -> dict[str, Any]:
-        dim, hidden = state["encoder_blocks.0.mlp.fc2.weight"].shape
         sides = (2**n for n in range(12))
         length = state["diffusion_pos_embed_learned"].shape[1]
         side = next((side for side in sides if layout_size(halvings((side, side))) == length), 0)
@@ -48,8 +45,6 @@ class FlowARAdapter(Adapter):
             raise ValueError(f"{length} positions are no scales that double up to a square")
         return {
             **stage_settings(state),
-            "heads": tuple(stage_heads(state, official) for official, _ in STAGES),
-            "hidden": None if hidden == 8 * dim // 3 else hidden,
             "layout": ((side, side),),
             "classes": state["class_emb.weight"].shape[0] - 1,
             "latent_dim": state["z_proj.weight"].shape[1],

@@ -33,15 +33,17 @@ def stage_modules(depths: tuple[int, int]) -> Iterable[tuple[str, str]]:
 
 
 def stage_settings(state: State) -> dict[str, Any]:
-    """Width, depths and heads of the first stage, read off an official state dict."""
+    """Width, depths, heads and channels of the MLP, read off an official state dict."""
+    dim, hidden = state["encoder_blocks.0.mlp.fc2.weight"].shape
     return {
-        "dim": state["z_proj_ln.weight"].shape[0],
+        "dim": dim,
         "depths": tuple(count(state, f"{official}_blocks.{{}}.attn.qkv.weight") for official, _ in STAGES),
-        "heads": stage_heads(state, STAGES[0][0]),
+        "heads": tuple(_heads(state, official) for official, _ in STAGES),
+        "hidden": None if hidden == 8 * dim // 3 else hidden,
     }
 
 
-def stage_heads(state: State, official: str) -> int:
+def _heads(state: State, official: str) -> int:
     """Heads of a stage; its table of positions has a wave for every four channels of a head."""
     dim, waves = state["z_proj_ln.weight"].shape[0], state.get(f"{official}_blocks.0.attn.rope.freqs")
     return _HEADS.get(dim, max(1, dim // 64)) if waves is None else max(1, dim // (4 * len(waves)))

@@ -10,15 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from zellige.convert.adapter import Adapter, State
-from zellige.convert.staged import (
-    STAGE_TABLES,
-    STAGES,
-    is_computed,
-    shift_first,
-    stage_heads,
-    stage_modules,
-    stage_settings,
-)
+from zellige.convert.staged import STAGE_TABLES, is_computed, shift_first, stage_modules, stage_settings
 from zellige.generate.latents import LatentGeneratorConfig
 
 _CELL = 8
@@ -47,15 +39,12 @@ class XARAdapter(Adapter):
         side = isqrt(length)
         if side * side != length or (side > _CELL and side % _CELL):
             raise ValueError(f"{length} tokens are no square of cells of {_CELL}×{_CELL}")
-        dim, hidden = state["encoder_blocks.0.mlp.fc2.weight"].shape
         return {
             "layout": ((side, side),),
             "latent_dim": state["z_proj.weight"].shape[1],
             "classes": state["class_emb.weight"].shape[0] - 1,
             "divisions": max(1, side // _CELL),
             **stage_settings(state),
-            "heads": tuple(stage_heads(state, official) for official, _ in STAGES),
-            "hidden": None if hidden == 8 * dim // 3 else hidden,
         }
 
     def modules(self, config: Any) -> Iterable[tuple[str, str]]:
