@@ -35,7 +35,7 @@ def forward(case: Case) -> None:
         case.check(f"v_{side}", model.velocity(mixed, time, semantics[:, model._slots(index)], index))
 
 
-@handler(lambda meta: meta["official"] == "models.flowar.FlowAR.sample_tokens")
+@handler(lambda meta: meta.get("official") == "models.flowar.FlowAR.sample_tokens")
 def sample(case: Case) -> None:
     model, meta = build(case), case.meta
     labels, steps = case.read("y").long(), int(meta["num_steps"])
@@ -53,7 +53,7 @@ def sample(case: Case) -> None:
     case.check("latent", to_grid(latents, model.scales[-1]))
 
 
-@handler(lambda meta: meta["official"] == "models.sampler.euler_sampler" and meta["system"] == "flowar")
+@handler(lambda meta: meta.get("official") == "models.sampler.euler_sampler" and meta.get("system") == "flowar")
 def times(case: Case) -> None:
     for name in case.arrays:
         if found := re.fullmatch(r"t_steps_(\d+)", name):

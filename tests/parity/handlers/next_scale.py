@@ -22,7 +22,7 @@ from zellige.systems.var import VAR
 from zellige.systems.var_vq import SCALES
 
 
-@handler(lambda meta: meta["official"].endswith("models.var.VAR"))
+@handler(lambda meta: str(meta.get("official")).endswith("models.var.VAR"))
 def var(case: Case) -> None:
     model = build(case)
     labels, scales = case.read("y").long(), model.config.layout
