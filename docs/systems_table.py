@@ -18,14 +18,14 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def available_table(all_cards: Iterable[Card]) -> str:
-    """One row a preset of every system that stands."""
+    """One row a system that stands; its presets are on its page."""
     rows = [
-        (f"`{card.name}/{preset.name}`", preset.tokens, _count(preset.parameters), _weights(preset), _paper(card))
-        for card in all_cards
-        if card.status == "available"
-        for preset in card.presets.values()
+        (f"`{c.name}`", c.tokens, _presets(c), _sizes(c), _sources(c), ", ".join(c.missing) or "–", _paper(c))
+        for c in all_cards
+        if c.status == "available"
     ]
-    return _table(("system", "tokens", "parameters", "weights", "origin"), rows, right=(2,))
+    head = ("system", "tokens", "presets", "parameters", "weights", "not yet", "origin")
+    return _table(head, rows, right=(3,))
 
 
 def planned_table(all_cards: Iterable[Card]) -> str:
@@ -48,6 +48,7 @@ def card_text(card: Card) -> str:
         f"Licence of the origin: {card.licence}.",
     ]
     facts += [f"Differs: {point}." for point in card.differs]
+    facts += [f"Not yet: {', '.join(card.missing)}."] if card.missing else []
     if card.entry:
         module, _, name = card.entry.partition(":")
         facts.append(f"Class: `{module}.{name}`.")
@@ -84,6 +85,27 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[i
 
 def _count(parameters: int) -> str:
     return f"{parameters / 1e6:.1f} M"
+
+
+def _presets(card: Card) -> str:
+    names = [f"`{name}`" for name in card.presets]
+    return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
+
+
+def _sizes(card: Card) -> str:
+    counts = sorted(preset.parameters for preset in card.presets.values())
+    return _count(counts[0]) if len(counts) == 1 else f"{_count(counts[0])} – {_count(counts[-1])}"
+
+
+def _sources(card: Card) -> str:
+    """Who has weights of any of its presets, and on what terms."""
+    weights = [preset.weights for preset in card.presets.values() if preset.weights]
+    terms = [f"{_owner(w.source)}: {w.licence}" for w in weights]
+    return "; ".join(dict.fromkeys(terms)) or "train your own"
+
+
+def _owner(source: str) -> str:
+    return "in the package" if source == "bundled" else f"{source.partition('/')[0]}/…"
 
 
 def _weights(preset: Preset) -> str:

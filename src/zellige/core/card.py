@@ -60,6 +60,7 @@ class Card:
         parts: modules of the library that it is composed of, ``quantize/vq``.
         licence: licence of the original code or of the idea's reference; ours is Apache-2.0.
         differs: what differs from the original, in one sentence a point.
+        missing: what is still to be done of it, a few words a point.
         entry: ``module:Class`` of an available system.
         presets: by name; the first one is the default.
     """
@@ -75,6 +76,7 @@ class Card:
     parts: tuple[str, ...] = ()
     licence: str = ""
     differs: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     entry: str = ""
     presets: Mapping[str, Preset] = field(default_factory=dict)
 
@@ -92,8 +94,8 @@ class Card:
                 tokens=value["tokens"],
                 weights=Weights(**weights) if weights else None,
             )
-        parts, differs = (tuple(fields.pop(key, ())) for key in ("parts", "differs"))
-        return cls(name=name, presets=presets, parts=parts, differs=differs, **fields)
+        lists = {key: tuple(fields.pop(key, ())) for key in ("parts", "differs", "missing")}
+        return cls(name=name, presets=presets, **lists, **fields)
 
     def preset(self, name: str | None = None) -> Preset:
         """The preset `name`, or the default one."""

@@ -48,9 +48,7 @@ def encode_image_latents(
     return found.data, Tokens(ids, found.layout, tokenizer.codebook)
 
 
-def _encode(
-    tokenizer: Tokenizer, encode: Callable[[Tensor], Tokens], pixels: Tensor, tile: int, whole: int
-) -> Tokens:
+def _encode(tokenizer: Tokenizer, encode: Callable[[Tensor], Tokens], pixels: Tensor, tile: int, whole: int) -> Tokens:
     """What `encode` makes of the pixels, piece by piece where they are too many."""
     if tokenizer.image_size is not None or pixels.shape[-2] * pixels.shape[-1] <= whole:
         return encode(pixels)
