@@ -27,8 +27,8 @@ def table_of(sets: Record) -> str:
     for record in sets.values():
         found = {key: Interval(**_numbers(value)) for key, value in record["summary"].items()}
         for key, words, aim in (
-            ("clean", "clean distance", f"at most +{CLEAN_RISES:.0%}"),
-            ("perturbed", "perturbed distance", f"at most −{PERTURBED_FALLS:.0%}"),
+            ("clean", "clean distance", f"at most +{100 * CLEAN_RISES:.0f} %"),
+            ("perturbed", "perturbed distance", f"at most −{100 * PERTURBED_FALLS:.0f} %"),
         ):
             change = found[f"{key}, change"]
             limit = CLEAN_RISES if key == "clean" else -PERTURBED_FALLS
