@@ -40,7 +40,12 @@ def evaluate_samples(
     """
     images, where = ImageInputs([data]), choose_device(device)
     total = images.length if limit is None or images.length is None else min(limit, images.length)
-    options = ("--" + key + f" {value}" for key, value in sampling.items())
+    given = {
+        **sampling,
+        **({} if limit is None else {"limit": limit}),
+        **({} if metrics is None else {"metrics": metrics}),
+    }
+    options = (f"--{key} {value}" for key, value in given.items())
     with output_folder(output):
         drawing = open_generator(generator, tokenizer, device=where, precision=choose_dtype(where, precision))
         with progress("drawing and measuring", total) as bar:
