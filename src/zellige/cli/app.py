@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not debug:
             warnings.simplefilter("ignore")  # those of libraries
             warnings.simplefilter("always", ZelligeWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes what it needs
         try:
             return _run(arguments)
         except BaseException as error:

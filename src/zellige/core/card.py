@@ -94,7 +94,7 @@ class Card:
                 tokens=value["tokens"],
                 weights=Weights(**weights) if weights else None,
             )
-        lists = {key: tuple(fields.pop(key, ())) for key in ("parts", "differs", "missing")}
+        lists: dict[str, Any] = {key: tuple(fields.pop(key, ())) for key in ("parts", "differs", "missing")}
         return cls(name=name, presets=presets, **lists, **fields)
 
     def preset(self, name: str | None = None) -> Preset:
