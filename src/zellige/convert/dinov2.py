@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -132,11 +132,12 @@ def load_dinov2(source: str) -> DINOv2:
     except ImportError:
         raise MissingExtra("transformers", "lm") from None
     try:
-        model, report = Dinov2Model.from_pretrained(source, output_loading_info=True)
+        loaded: Any = Dinov2Model.from_pretrained(source, output_loading_info=True)  # typed as the model alone
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UsageError(
             f"cannot load DINOv2 from '{source}', a name on the Hub or a folder: {reason(error)}"
         ) from None
+    model, report = loaded
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])[0]
         raise UsageError(f"'{source}' holds another network than DINOv2: it has no {missing}")
