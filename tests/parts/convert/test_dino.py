@@ -30,7 +30,7 @@ def test_a_missing_file_says_what_serves_instead(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("ZELLIGE_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="efficientnet_lite0"):
+    with pytest.raises(UsageError, match="EfficientNet-Lite0"):
         load_dino()
     with pytest.raises(UsageError, match="no weights"):
         load_dino(tmp_path / "absent.pth")
