@@ -46,6 +46,7 @@ class VectorQuantizer(Quantizer):
         decay: float | None = None,
         kmeans_start: bool = False,
         revive_below: float = 0.0,
+        clustering: bool = False,
     ) -> None:
         """Quantizer with a random codebook.
 
@@ -60,6 +61,7 @@ class VectorQuantizer(Quantizer):
             decay: of a moving-average codebook, in [0, 1); None trains it by gradients.
             kmeans_start: start the codes at k-means centres of the first batches.
             revive_below: share of the mean use below which a code is replaced, in [0, 1).
+            clustering: move little-used codes to the nearest vectors of each batch, as `Codebook` says.
         """
         super().__init__()
         if entropy_temperature <= 0:
@@ -74,6 +76,7 @@ class VectorQuantizer(Quantizer):
             decay=decay,
             kmeans_start=kmeans_start,
             revive_below=revive_below,
+            clustering=clustering,
         )
 
     @classmethod

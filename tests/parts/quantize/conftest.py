@@ -16,6 +16,7 @@ DISCRETE: dict[str, tuple[str, int, dict[str, Any]]] = {
     "vq-normalized": ("vq", 4, {"codes": 20, "normalize": True}),
     "vq-entropy": ("vq", 4, {"codes": 20, "entropy_weight": 0.1, "entropy_temperature": 1.0}),
     "vq-alive": ("vq", 4, {"codes": 20, "kmeans_start": True, "revive_below": 0.1}),
+    "vq-clustering": ("vq", 4, {"codes": 20, "clustering": True}),
     "ema": ("ema", 4, {"codes": 20}),
     "ema-normalized": ("ema", 4, {"codes": 20, "normalize": True}),
     "fsq": ("fsq", 3, {"levels": [4, 3, 2]}),

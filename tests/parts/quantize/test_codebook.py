@@ -136,6 +136,38 @@ def test_gradient_survives_a_revival_in_the_same_step() -> None:
     assert torch.isfinite(quantizer.embedding.weight.grad).all()
 
 
+def test_clustering_moves_unused_codes_and_leaves_the_others() -> None:
+    """Codes far from all vectors come to them in the first step; those of average use stay where they are."""
+    torch.manual_seed(0)
+    z, means = blobs(4)
+    quantizer = VectorQuantizer(3, 8, clustering=True).train()
+    book = quantizer.embedding
+    with torch.no_grad():
+        book.weight.copy_(torch.cat([means, torch.full((4, 3), 50.0)]))
+        book.uses[:4] = 1.0
+    quantizer(z[None])
+    torch.testing.assert_close(book.weight[:4].detach(), means)
+    assert torch.cdist(book.weight[4:].detach(), z).min(1).values.max() < 0.1
+
+
+def test_clustering_changes_no_gradient_of_its_step() -> None:
+    torch.manual_seed(0)
+    z, _ = blobs(3)
+    gradients = []
+    for clustering in (False, True):
+        torch.manual_seed(1)
+        quantizer = VectorQuantizer(3, 24, clustering=clustering).train()
+        sum(quantizer(z[None]).losses.values()).backward()
+        gradients.append(quantizer.embedding.weight.grad)
+    assert gradients[0].any()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+
+
+def test_clustering_goes_without_what_moves_codes_too() -> None:
+    with pytest.raises(UsageError, match="leave out decay and revive_below"):
+        Codebook(4, 2, clustering=True, decay=0.9)
+
+
 def test_plain_codebook_has_only_its_weight() -> None:
     """So that released checkpoints, which hold nothing else, fill it completely."""
     assert list(VectorQuantizer(4, 8, normalize=True).state_dict()) == ["embedding.weight"]
