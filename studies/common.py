@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import math
 import re
@@ -65,6 +67,30 @@ def _student_inside(t: float, degrees: int) -> float:
     return 2 / math.pi * (angle + math.sin(angle) * total)
 
 
+def digest(texts: Sequence[str]) -> str:
+    """Ten hex digits of what was set, to name the folder of a run by."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:10]
+
+
+def options(program: str, about: str, work: str) -> argparse.ArgumentParser:
+    """The options that all studies have; `work` names their folder among the runs."""
+    parser = argparse.ArgumentParser(prog=f"python -m studies.{program}", description=about)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the sets of images")
+    parser.add_argument("--seeds", type=int, default=3, help="pairs of tokenizers for each set")
+    parser.add_argument("--scale", choices=("full", "quick"), default="full", help="quick: figures mean nothing")
+    parser.add_argument("--work", type=Path, default=Path("runs/studies") / work, help="folder of models and figures")
+    parser.add_argument("--output", type=Path, help="folder of the results; this folder and the docs unless told")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options given; figures of the quick scale are not to take the place of real ones."""
+    wanted = parser.parse_args(arguments)
+    if wanted.scale == "quick" and wanted.output is None:
+        parser.error("figures of the quick scale mean nothing: name a folder for them by --output")
+    return wanted
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write JSON that appears whole or not at all; what is no number becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +113,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def splice(page: Path, name: str, block: str) -> None:
     """Put `block` between the markers of `name` in a page."""
     text = page.read_text("utf-8")
-    pattern = rf"(<!-- {name}: made by python -m studies\.{name} -->\n).*?(<!-- end of {name} -->)"
+    begin, end = f"<!-- {name}: made by python -m studies.{name} -->\n", f"<!-- end of {name} -->"
+    pattern = rf"({re.escape(begin)}).*?({re.escape(end)})"
     found, count = re.subn(pattern, lambda match: f"{match[1]}{block}\n{match[2]}", text, flags=re.DOTALL)
     if count != 1:
         raise ValueError(f"{page.name} has {count} places marked '{name}', not 1")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import studies.robusttok
-from studies.common import ROOT, read_record, splice, write_record
+from studies.common import ROOT, options, parse, read_record, splice, write_record
 from studies.robusttok.pairs import study
 from studies.robusttok.report import draw_map, draw_pictures, rates_of, table_of
 from studies.robusttok.settings import SETTINGS, quick
@@ -18,18 +16,9 @@ NAME = "robusttok"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study and write its record, tables and pictures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.robusttok", description=str(studies.robusttok.__doc__).partition("\n")[0]
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the sets of images")
+    parser = options(NAME, str(studies.robusttok.__doc__).partition("\n")[0], NAME)
     parser.add_argument("--only", choices=list(SETTINGS), help="one set of images; all unless told")
-    parser.add_argument("--seeds", type=int, default=3, help="pairs of tokenizers for each set")
-    parser.add_argument("--scale", choices=("full", "quick"), default="full", help="quick: figures mean nothing")
-    parser.add_argument("--work", type=Path, default=Path("runs/studies") / NAME, help="folder of models and figures")
-    parser.add_argument("--output", type=Path, help="folder of the results; this folder and the docs unless told")
-    wanted = parser.parse_args(arguments)
-    if wanted.scale == "quick" and wanted.output is None:
-        parser.error("figures of the quick scale mean nothing: name a folder for them by --output")
+    wanted = parse(parser, arguments)
     results = wanted.output or ROOT / "studies" / "results"
     pictures = wanted.output or ROOT / "docs" / "images"
     chosen = [SETTINGS[wanted.only]] if wanted.only else list(SETTINGS.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from studies.common import Interval, Record, interval, read_record, write_record
+from studies.common import Interval, Record, digest, interval, read_record, write_record
 from studies.measure import load_model, measure, network
 from studies.robusttok.settings import ARMS, GRID, Setting
 from zellige.core.hub import WEIGHTS
@@ -34,9 +33,9 @@ def run(setting: Setting, arm: str, seed: int, data: Path, work: Path, judge: Ju
     """Train and measure one tokenizer, unless that is done; its figures and the folder of its model."""
     recipe = setting.recipe(data, arm, seed)
     apart = [_text(recipe), _text(setting.finishing(recipe, Path()))]
-    folder = work / setting.name / f"{arm}-{seed}-{_digest(apart)}"
+    folder = work / setting.name / f"{arm}-{seed}-{digest(apart)}"
     begun, finished = folder / "pixels", folder / "perceptual"
-    measured = folder / f"measured-{_digest([repr(setting.held_out), repr(GRID)])}.json"
+    measured = folder / f"measured-{digest([repr(setting.held_out), repr(GRID)])}.json"
     if not measured.is_file():
         _train(recipe, begun)
         _train(setting.finishing(recipe, begun), finished)
@@ -92,10 +91,6 @@ def summary(runs: Sequence[Record]) -> dict[str, Interval]:
 def _text(recipe: Recipe) -> str:
     """What was set, without the places of files."""
     return recipe.model_dump_json(exclude={"data": {"train"}, "tokenizer": True}, exclude_unset=True)
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:10]
 
 
 def _in_words(found: Record) -> str:

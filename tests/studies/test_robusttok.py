@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from studies.common import Interval, interval, splice, student_quantile
 from studies.robusttok import pairs
 from studies.robusttok.__main__ import main
-
-
-def draw_set(path: Path, count: int, side: int, seed: int) -> None:
-    """A Parquet file of smooth random pictures."""
-    rng = np.random.default_rng(seed)
-    blobs = []
-    for _ in range(count):
-        small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-        buffer = io.BytesIO()
-        small.resize((side, side), Image.Resampling.BICUBIC).save(buffer, "PNG")
-        blobs.append(buffer.getvalue())
-    pq.write_table(pa.table({"image": blobs}), path)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    draw_set(tmp_path / "cifar10-train.parquet", 24, 32, 0)
-    draw_set(tmp_path / "cifar10-test.parquet", 12, 32, 1)
-    return tmp_path
 
 
 def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
