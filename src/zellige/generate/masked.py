@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zellige.core.condition import TextFeatures
 from zellige.core.errors import UsageError, nearest
+from zellige.core.generator import Generator
 from zellige.core.noise import Noise
-from zellige.generate.config import SAMPLING, GeneratorConfig
+from zellige.core.tokens import TokenSpec, layout_size
+from zellige.generate.config import SAMPLING, GeneratorConfig, one_block_of_codes
 from zellige.generate.guidance import Guidance
 from zellige.generate.sampling import Sampler
 
 Predict = Callable[[Tensor, Tensor], Tensor]
+Conditioned = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""As `Predict`, with labels (2B or B,) as its third argument."""
 
 SCHEDULES = ("cosine", "arccos", "linear", "log", "exp")
 """Besides these there are powers, ``pow2``, ``pow0.5``, …"""
@@ -203,7 +210,7 @@ class MaskedConfig(GeneratorConfig):
 
 
 def sample_masked(
-    predict: Callable[[Tensor, Tensor, Tensor], Tensor],
+    predict: Conditioned,
     labels: Tensor,
     null: int,
     length: int,
@@ -213,7 +220,7 @@ def sample_masked(
     """Ids (B, L) of the conditions `labels` (B,), from masks alone.
 
     Args:
-        predict: as in `unmask`, and as its third argument labels (2B or B,).
+        predict: as in `unmask`, and the labels.
         null: the label of no condition.
         length: L.
         settings: those of the call.
@@ -229,3 +236,33 @@ def sample_masked(
         return predict(ids, masked, labels)
 
     return unmask(conditioned, ids, everywhere, settings.unmasking(), guidance, settings.sampler(), noise)
+
+
+class MaskedGenerator(Generator):
+    """A generator of one block of codes from class labels, which it samples by unmasking.
+
+    Attributes:
+        length: L.
+        codes: K.
+    """
+
+    sampling: ClassVar[tuple[str, ...]] = MASKED_SAMPLING
+    config: MaskedConfig
+
+    def __init__(self, config: MaskedConfig) -> None:
+        super().__init__(config)
+        self.settings_for(config.spec)
+        self.spec, self.classes = config.spec, config.classes
+        self.length, self.codes = layout_size(config.layout), config.codebook[0]
+
+    @classmethod
+    def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:
+        return one_block_of_codes(spec, cls.system)
+
+    @abstractmethod
+    def predictor(self) -> Conditioned:
+        """The network for the steps of one call of `sample`; `labels` is ``classes`` for no condition."""
+
+    def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: MaskedConfig) -> Tensor:
+        assert isinstance(condition, Tensor)
+        return sample_masked(self.predictor(), condition, self.classes, self.length, settings, noise)

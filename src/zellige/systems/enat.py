@@ -12,7 +12,7 @@ Legend: B samples, L tokens, K codes, C channels; all samples of a batch have as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,14 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from zellige.core.condition import TextFeatures
-from zellige.core.generator import Generator
-from zellige.core.noise import Noise
-from zellige.core.tokens import Tokens, TokenSpec, layout_size
-from zellige.generate.config import one_block_of_codes
+from zellige.core.tokens import Tokens
 from zellige.generate.masked import (
-    MASKED_SAMPLING,
+    Conditioned,
     MaskedConfig,
+    MaskedGenerator,
     Unmasking,
     masked_cross_entropy,
     random_masks,
-    sample_masked,
 )
 from zellige.nn.context import ContextBlock, put, split_by, take
 from zellige.nn.mlp import MLP
@@ -79,7 +76,7 @@ class Features(NamedTuple):
     masked: Tensor
 
 
-class ENAT(Generator):
+class ENAT(MaskedGenerator):
     """Masked tokens from the encoded features of those that are seen.
 
     Attributes:
@@ -88,14 +85,11 @@ class ENAT(Generator):
 
     config_class: ClassVar[type] = ENATConfig
     system = "enat"
-    sampling = MASKED_SAMPLING
     config: ENATConfig
 
     def __init__(self, config: ENATConfig) -> None:
         super().__init__(config)
-        one_block_of_codes(config.spec, self.system)
-        self.spec, self.classes, self.length = config.spec, config.classes, layout_size(config.layout)
-        self.codes, dim, self.checkpointing = config.codebook[0], config.dim, False
+        dim, self.checkpointing = config.dim, False
         self.embedding = nn.Embedding(self.codes + 1, dim)  # codes, then the mask
         self.positions = nn.Parameter(torch.zeros(self.length, dim))
         self.norm_in = nn.LayerNorm(dim, eps=1e-6)
@@ -113,10 +107,6 @@ class ENAT(Generator):
         self.bias = nn.Parameter(torch.zeros(self.codes + 1))
         init_normal(self, truncated=True)
         nn.init.trunc_normal_(self.positions, std=0.02)
-
-    @classmethod
-    def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        return one_block_of_codes(spec, cls.system)
 
     def features(self, ids: Tensor, masked: Tensor, labels: Tensor, before: Features | None = None) -> Features:
         """One pass.
@@ -171,8 +161,7 @@ class ENAT(Generator):
         before = self.hidden_more(masked) if float(torch.rand(())) < self.config.reuse else None
         return {"cross_entropy": self.masked_loss(tokens.data, condition, masked, before)}
 
-    def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: ENATConfig) -> Tensor:
-        assert isinstance(condition, Tensor)
+    def predictor(self) -> Conditioned:
         features: Features | None = None
 
         def predict(ids: Tensor, masked: Tensor, labels: Tensor) -> Tensor:
@@ -180,7 +169,7 @@ class ENAT(Generator):
             features = self.features(ids, masked, labels, features)
             return self.logits(features)
 
-        return sample_masked(predict, condition, self.classes, self.length, settings, noise)
+        return predict
 
     @torch.no_grad()
     def _look(self, ids: Tensor, masked: Tensor, labels: Tensor) -> Features:

@@ -10,25 +10,22 @@ that, ours are trained with it. Legend: B samples, L image tokens, K codes, C ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zellige.core.condition import TextFeatures
-from zellige.core.generator import Generator
-from zellige.core.noise import Noise
-from zellige.core.tokens import Tokens, TokenSpec, layout_size
-from zellige.generate.config import one_block_of_codes
+from zellige.core.tokens import Tokens
 from zellige.generate.masked import (
-    MASKED_SAMPLING,
+    Conditioned,
     MaskedConfig,
+    MaskedGenerator,
     Unmasking,
     masked_cross_entropy,
     masked_share,
     random_masks,
-    sample_masked,
 )
 from zellige.nn.modulation import drop_labels, init_normal
 from zellige.nn.transformer import Transformer, TransformerConfig
@@ -55,19 +52,16 @@ class MaskGITConfig(MaskedConfig):
         return Unmasking(self.steps, self.masking, self.choice_temperature, dtype=torch.float32)
 
 
-class MaskGIT(Generator):
+class MaskGIT(MaskedGenerator):
     """Masked tokens from those that are seen, all at once."""
 
     config_class: ClassVar[type] = MaskGITConfig
     system = "maskgit"
-    sampling = MASKED_SAMPLING
     config: MaskGITConfig
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__(config)
-        one_block_of_codes(config.spec, self.system)
-        self.spec, self.classes, self.length = config.spec, config.classes, layout_size(config.layout)
-        self.codes, dim = config.codebook[0], config.dim
+        dim = config.dim
         self.mask = self.codes + config.classes  # after codes and classes comes the mask
         self.embedding = nn.Embedding(self.mask + 1, dim)
         self.positions = nn.Parameter(torch.zeros(1 + self.length, dim))
@@ -91,10 +85,6 @@ class MaskGIT(Generator):
         self.bias = nn.Parameter(torch.zeros(self.mask + 1))
         init_normal(self, truncated=True)
         nn.init.trunc_normal_(self.positions, std=0.02)
-
-    @classmethod
-    def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        return one_block_of_codes(spec, cls.system)
 
     def scores(self, sequence: Tensor) -> Tensor:
         """Logits (B, 1 + L, K + classes + 1) of each position of a sequence of rows of the embedding (B, 1 + L)."""
@@ -122,6 +112,5 @@ class MaskGIT(Generator):
         smoothing = self.config.label_smoothing
         return {"cross_entropy": masked_cross_entropy(logits, ids, masked, smoothing=smoothing, each=True)}
 
-    def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: MaskGITConfig) -> Tensor:
-        assert isinstance(condition, Tensor)
-        return sample_masked(self.logits, condition, self.classes, self.length, settings, noise)
+    def predictor(self) -> Conditioned:
+        return self.logits

@@ -10,25 +10,23 @@ Legend: B samples, L tokens, K codes, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from zellige.core.condition import TextFeatures
 from zellige.core.errors import nearest
-from zellige.core.generator import Generator
-from zellige.core.noise import Noise
-from zellige.core.tokens import Layout, Tokens, TokenSpec, layout_size
-from zellige.generate.config import one_block_of_codes
+from zellige.core.tokens import Layout, Tokens
 from zellige.generate.masked import (
     MASKED_SAMPLING,
+    Conditioned,
     MaskedConfig,
+    MaskedGenerator,
     Unmasking,
     masked_cross_entropy,
     masked_share,
     random_masks,
-    sample_masked,
 )
 from zellige.nn.modulation import drop_labels, init_normal
 from zellige.nn.skip import SkipTransformer
@@ -74,7 +72,7 @@ class TiTokMaskGITConfig(MaskedConfig):
         )
 
 
-class TiTokMaskGIT(Generator):
+class TiTokMaskGIT(MaskedGenerator):
     """Masked tokens of a sequence from those that are seen."""
 
     config_class: ClassVar[type] = TiTokMaskGITConfig
@@ -84,11 +82,9 @@ class TiTokMaskGIT(Generator):
 
     def __init__(self, config: TiTokMaskGITConfig) -> None:
         super().__init__(config)
-        one_block_of_codes(config.spec, self.system)
         if config.network not in NETWORKS:
             raise nearest(config.network, list(NETWORKS), "network")
-        self.spec, self.classes, self.length = config.spec, config.classes, layout_size(config.layout)
-        self.codes, dim = config.codebook[0], config.dim
+        dim = config.dim
         bert = config.network == "bert"
         self.embedding = nn.Embedding(self.codes + 1 + config.classes + 1, dim)  # codes, mask, classes, no class
         self.positions = nn.Parameter(torch.empty(1 + self.length, dim))
@@ -112,10 +108,6 @@ class TiTokMaskGIT(Generator):
         init_normal(self, truncated=True)
         for table in (self.positions, *([] if self.kinds is None else [self.kinds])):
             nn.init.trunc_normal_(table, std=0.02)
-
-    @classmethod
-    def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:
-        return one_block_of_codes(spec, cls.system)
 
     def logits(self, ids: Tensor, masked: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, L, K), given ids (B, L) where there is no mask, and labels (B,), ``classes`` for none."""
@@ -141,6 +133,5 @@ class TiTokMaskGIT(Generator):
         logits = self.logits(ids, masked, labels)
         return {"cross_entropy": masked_cross_entropy(logits, ids, weights, smoothing=self.config.label_smoothing)}
 
-    def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: TiTokMaskGITConfig) -> Tensor:
-        assert isinstance(condition, Tensor)
-        return sample_masked(self.logits, condition, self.classes, self.length, settings, noise)
+    def predictor(self) -> Conditioned:
+        return self.logits
