@@ -5,7 +5,7 @@ Legend: B samples, T text tokens, F channels of the text features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,23 +21,37 @@ class TextFeatures:
     Attributes:
         features: float (B, T, F).
         mask: bool (B, T), true where there is text and no padding; None where there is no padding.
+        pooled: float (B, P), a vector of each whole text, for generators that read one (`Generator.pooled`).
+        scores: float (B,), how pleasing each image is to be, from 1 to 10 as predictors of aesthetics count; None
+            for what the generator was set to. Generators that were not trained with scores ignore them.
     """
 
     features: Tensor
     mask: Tensor | None = None
+    pooled: Tensor | None = None
+    scores: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 3:
             raise UsageError(f"text features are (B, T, F); got {tuple(self.features.shape)}")
         if self.mask is not None and self.mask.shape != self.features.shape[:2]:
             raise UsageError(f"a text mask is (B, T); got {tuple(self.mask.shape)} for {tuple(self.features.shape)}")
+        if self.pooled is not None and (self.pooled.ndim != 2 or len(self.pooled) != len(self)):
+            raise UsageError(f"pooled text features are (B, P); got {tuple(self.pooled.shape)} for {len(self)} texts")
+        if self.scores is not None and self.scores.shape != (len(self),):
+            raise UsageError(f"scores are (B,); got {tuple(self.scores.shape)} for {len(self)} texts")
 
     def __len__(self) -> int:
         return len(self.features)
 
     def to(self, device: torch.device | str) -> TextFeatures:
         """The same features on another device."""
-        return TextFeatures(self.features.to(device), None if self.mask is None else self.mask.to(device))
+        return self.each(lambda part: part.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> TextFeatures:
+        """The same function of each tensor that is there, such as a selection of texts."""
+        mask, pooled, scores = (None if x is None else change(x) for x in (self.mask, self.pooled, self.scores))
+        return TextFeatures(change(self.features), mask, pooled, scores)
 
 
 Condition = int | Sequence[int] | Tensor | TextFeatures | None

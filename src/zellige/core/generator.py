@@ -32,12 +32,14 @@ class Generator(Model):
         spec: layout and codebook (or dimensions) of the tokens.
         classes: how many class labels it knows; 0 for none. The label ``classes`` stands for no condition.
         text_dim: F of the text features that condition it; 0 if it takes no text.
+        pooled: whether it reads a vector (B, F) of each whole text too.
     """
 
     sampling: ClassVar[tuple[str, ...]] = ("guidance", "temperature")
     spec: TokenSpec
     classes: int = 0
     text_dim: int = 0
+    pooled: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -150,6 +152,10 @@ class Generator(Model):
                 return None
             if not isinstance(condition, TextFeatures) or condition.features.shape[2] != self.text_dim:
                 raise UsageError(f"{self.name} takes text as TextFeatures (B, T, {self.text_dim})")
+            if self.pooled and (condition.pooled is None or condition.pooled.shape[1] != self.text_dim):
+                raise UsageError(
+                    f"{self.name} reads a vector of each text too: TextFeatures.pooled (B, {self.text_dim})"
+                )
             return self._checked(condition.to(self.device), count)
         if condition is None:
             return torch.full((count or 1,), self.classes, device=self.device)

@@ -43,17 +43,18 @@ class TextEncoder:
             network = AutoModelForTextEncoding.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise UsageError(f"no text encoder at '{source}': {reason(error)}") from error
-        return cls(source, words, network.to(device))
+        return cls(source, words, network.to(device), min(MOST_TOKENS, words.model_max_length))
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> TextFeatures:
-        """Features (B, T, F) of texts, padded on the left to the longest."""
+        """Features (B, T, F) of texts, padded on the left to the longest, and pooled where the network does that."""
         found = self.words(
             list(texts), padding=True, truncation=True, max_length=self.most, return_tensors="pt", padding_side="right"
         )
         found = found.to(self.network.device)
         mask = found["attention_mask"].bool()
-        features = self.network(input_ids=found["input_ids"], attention_mask=found["attention_mask"]).last_hidden_state
+        made = self.network(input_ids=found["input_ids"], attention_mask=found["attention_mask"])
+        features, pooled = made.last_hidden_state, getattr(made, "pooler_output", None)
         order = mask.int().argsort(dim=1, stable=True)  # padding first, the text in its order
         features = features.gather(1, order[..., None].expand_as(features))
-        return TextFeatures(features.float(), mask.gather(1, order))
+        return TextFeatures(features.float(), mask.gather(1, order), None if pooled is None else pooled.float())

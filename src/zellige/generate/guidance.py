@@ -18,7 +18,7 @@ SCHEDULES = ("constant", "linear", "half-linear", "cosine", "power-cosine")
 
 @dataclass(frozen=True)
 class Guidance:
-    """``null + w · (conditional - null)``, with w = 1 + (scale - 1) · g(progress), progress from 0 to 1.
+    """``null + w · (conditional - null)``, with w = base + (scale - base) · g(progress), progress from 0 to 1.
 
     g is 1 (``constant``), progress (``linear``), twice that up to 1 (``half-linear``), ½ - ½ cos(π · progress)
     (``cosine``), or the same of progress to the `power` (``power-cosine``; power 0 is constant).
@@ -29,6 +29,8 @@ class Guidance:
         schedule: one of `SCHEDULES`.
         power: of ``power-cosine``.
         interval: the range of progress, ends included, in which there is guidance.
+        base: w where a schedule begins.
+        ahead: added to the progress in g, for samplers that count a step as done before it is.
 
     Raises `UsageError` for a negative scale or an unknown schedule.
     """
@@ -37,6 +39,8 @@ class Guidance:
     schedule: str = "constant"
     power: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
+    base: float = 1.0
+    ahead: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.scale >= 0 or math.isinf(self.scale):
@@ -57,6 +61,7 @@ class Guidance:
         """w; 1 outside of the interval."""
         if not self.interval[0] <= progress <= self.interval[1]:
             return 1.0
+        progress = progress + self.ahead
         shape = {
             "constant": 1.0,
             "linear": progress,
@@ -64,7 +69,7 @@ class Guidance:
             "cosine": 0.5 - 0.5 * math.cos(math.pi * progress),
             "power-cosine": 0.5 - 0.5 * math.cos(math.pi * progress**self.power),
         }[self.schedule]
-        return 1 + (self.scale - 1) * shape
+        return self.base + (self.scale - self.base) * shape
 
     def combine(self, both: Tensor, progress: float) -> Tensor:
         """Outputs (2B, …) of the network, the conditional half first, to the guided (B, …); (B, …) if not active."""

@@ -34,6 +34,16 @@ def test_what_is_no_class(condition: object, classes: int, message: str) -> None
 
 def test_text_features_have_one_shape() -> None:
     assert len(TextFeatures(torch.zeros(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)).to("cpu")) == 2
+    given = TextFeatures(torch.zeros(2, 5, 3), pooled=torch.zeros(2, 4), scores=torch.tensor([1.0, 2.0]))
+    first = given.each(lambda part: part[:1])
+    assert (len(first), first.mask) == (1, None)
+    assert first.pooled is not None
+    assert first.scores is not None
+    assert (first.pooled.shape, first.scores.tolist()) == ((1, 4), [1.0])
+    with pytest.raises(UsageError, match=r"pooled text features are \(B, P\)"):
+        TextFeatures(torch.zeros(2, 5, 3), pooled=torch.zeros(1, 3))
+    with pytest.raises(UsageError, match=r"scores are \(B,\)"):
+        TextFeatures(torch.zeros(2, 5, 3), scores=torch.zeros(2, 1))
     with pytest.raises(UsageError, match=r"\(B, T, F\)"):
         TextFeatures(torch.zeros(2, 5))
     with pytest.raises(UsageError, match="mask"):

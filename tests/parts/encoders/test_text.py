@@ -43,6 +43,19 @@ def test_texts_end_together_and_long_ones_are_cut() -> None:
     assert found.mask.tolist() == [[False, False, True], [True, True, True]]
 
 
+def test_what_the_network_pools_comes_along() -> None:
+    class Pooling(Network):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            pooled = input_ids[:, :1].half()
+            return types.SimpleNamespace(**vars(super().forward(input_ids, attention_mask)), pooler_output=pooled)
+
+    found = TextEncoder("letters", words, Pooling(), most=3)(["a", "bc"])
+    assert found.pooled is not None
+    assert found.pooled.dtype == torch.float32
+    assert found.pooled.tolist() == [[97], [98]]
+    assert TextEncoder("letters", words, Network())(["a"]).pooled is None
+
+
 def test_without_transformers_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"zellige\[lm\]"):

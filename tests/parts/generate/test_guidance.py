@@ -33,6 +33,11 @@ def test_power_cosine_begins_at_one_ends_below_its_scale_and_power_zero_is_const
     assert [Guidance(16, "power-cosine", 0).at(p) for p in (0, 0.5, 1)] == [16, 16, 16]
 
 
+def test_a_schedule_may_begin_higher_and_run_ahead() -> None:
+    guide = Guidance(5.0, "linear", base=2.0, ahead=0.25)
+    assert [guide.at(progress) for progress in (0.0, 0.5, 0.75)] == [2.75, 4.25, 5.0]
+
+
 def test_outside_of_the_interval_there_is_none() -> None:
     guidance = Guidance(4, interval=(0.25, 0.5))
     assert [guidance.at(p) for p in (0, 0.25, 0.5, 0.51)] == [1, 4, 4, 1]
