@@ -54,13 +54,16 @@ def tokens_for(model: Generator, batch: int = 3) -> Tokens:
 
 def conditions(model: Generator, batch: int = 3) -> Condition:
     if model.text_dim:
-        return TextFeatures(torch.randn(batch, 5, model.text_dim, generator=torch.Generator().manual_seed(0)))
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(batch, 5, model.text_dim, generator=generator)
+        pooled = torch.randn(batch, model.text_dim, generator=generator) if model.pooled else None
+        return TextFeatures(features, pooled=pooled)
     return torch.arange(batch) % model.classes if model.classes else None
 
 
 def row(condition: Condition, index: int) -> Condition:
     if isinstance(condition, TextFeatures):
-        return TextFeatures(condition.features[index : index + 1])
+        return condition.each(lambda part: part[index : index + 1])
     return condition[index : index + 1] if isinstance(condition, Tensor) else None
 
 
@@ -103,14 +106,23 @@ def test_sampling_leaves_the_random_state_and_the_mode_alone(model: Generator) -
 
 
 def test_the_condition_and_guidance_matter(model: Generator) -> None:
-    if not model.classes:
-        pytest.skip("this system has no classes")
-    tokens = tokens_for(model)
+    tokens, several = tokens_for(model, 16), conditions(model, 16)
+    if several is None:
+        pytest.skip("this system takes no condition")
+    other = (
+        several.each(lambda part: part.flip(0)) if isinstance(several, TextFeatures) else torch.as_tensor(several) * 0
+    )
+
+    def loss(condition: Condition) -> Tensor:
+        torch.manual_seed(0)  # of the masks, orders and times
+        return total(model.loss(tokens, condition))
+
     with torch.no_grad():
-        assert total(model.loss(tokens, 0)) != total(model.loss(tokens, 1))
-        assert total(model.loss(tokens, 0)) != total(model.loss(tokens))
-    one, other = (model.sample(0, num=16, seed=0, guidance=w).data for w in (1.0, 30.0))
-    assert not torch.equal(one, other)
+        assert loss(several) == loss(several)
+        assert loss(several) != loss(other)
+        assert loss(several) != loss(None)
+    without, with_guidance = (model.sample(several, seed=0, guidance=w).data for w in (1.0, 30.0))
+    assert not torch.equal(without, with_guidance)
 
 
 def test_a_saved_model_comes_back(model: Generator, tmp_path: Path) -> None:
@@ -133,6 +145,7 @@ def test_gradient_reaches_every_parameter_and_it_overfits_one_batch(fresh: Gener
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
     model.progress(1.0)
+    torch.manual_seed(0)  # of masks, orders and times, whatever ran before
     tokens, condition = tokens_for(model), conditions(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     reached: set[str] = set()
@@ -201,6 +214,13 @@ def test_wrong_conditions_and_tokens_are_refused(model: Generator) -> None:
             model.sample(TextFeatures(torch.zeros(1, 2, 4)))
         with pytest.raises(UsageError, match="2 conditions for 3 samples"):
             model.loss(tokens, [0, 1])
+    if model.text_dim:
+        for wrong in (0, TextFeatures(torch.zeros(1, 2, model.text_dim + 1))):
+            with pytest.raises(UsageError, match=r"takes text as TextFeatures \(B, T, "):
+                model.sample(wrong)
+    if model.pooled:
+        with pytest.raises(UsageError, match=r"TextFeatures\.pooled"):
+            model.sample(TextFeatures(torch.zeros(1, 2, model.text_dim)))
     if tokens.latents is None:
         other = replace(tokens, codebook=tuple(k + 1 for k in tokens.codebook))
     else:

@@ -73,6 +73,7 @@ def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.ldm import KLVAEAdapter, VARVQAdapter
     from zellige.convert.llamagen import LlamaGenAdapter
     from zellige.convert.llamagen_vq import LlamaGenVQAdapter
+    from zellige.convert.maskgen import MaskGenAdapter
     from zellige.convert.maskgit import MaskGITAdapter
     from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
     from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
@@ -101,6 +102,7 @@ def _adapters() -> tuple[Adapter, ...]:
         TiTokAdapter(),
         TiTokBERTAdapter(),
         TiTokUViTAdapter(),
+        MaskGenAdapter(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Official files of masked generators: Flax tables of MaskGIT, ENAT's keys and values, TiTok's two networks."""
+"""Official files of masked generators: Flax tables of MaskGIT, ENAT's keys and values, TiTok's networks, MaskGen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.parts.convert.test_flax import array, write
 from zellige.convert import _fitting_presets, identify, load_official
 from zellige.convert.adapter import Adapter
 from zellige.convert.enat import ENATAdapter
+from zellige.convert.maskgen import MaskGenAdapter
 from zellige.convert.maskgit import MaskGITAdapter
 from zellige.convert.titok_maskgit import TiTokBERTAdapter, TiTokUViTAdapter
 from zellige.core.errors import DataError
@@ -20,11 +21,14 @@ from zellige.core.registry import card, system_class
 
 SMALL: dict[str, Any] = {"layout": ((3, 3),), "codebook": (19,), "classes": 1000, "dim": 128}
 SEQUENCE: dict[str, Any] = {"layout": ((9,),), "codebook": (19,), "classes": 3, "dim": 64, "depth": 2, "hidden": 96}
+MASKGEN: dict[str, Any] = {**SEQUENCE, "classes": 0, "text_dim": 10, "score_waves": 6}
 FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
     "maskgit": (MaskGITAdapter(), {**SMALL, "depth": 2, "heads": 4, "hidden": 96}),
     "enat": (ENATAdapter(), {**SMALL, "encoder_depth": 3, "decoder_depth": 2, "heads": 2}),
     "titok-bert": (TiTokBERTAdapter(), {**SEQUENCE, "network": "bert"}),
     "titok-uvit": (TiTokUViTAdapter(), {**SEQUENCE, "network": "skip"}),
+    "maskgen": (MaskGenAdapter(), {**MASKGEN, "tied": True, "spare": 1001}),
+    "maskgen-untied": (MaskGenAdapter(), {**MASKGEN, "tied": False, "spare": 3}),
 }
 
 
@@ -60,7 +64,7 @@ def test_config_and_every_tensor_come_back(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_incomplete_file_is_named(family: str, tmp_path: Path) -> None:
     state = official(family)
-    missing = next(key for key in state if "attn.kv.B" in key or "query" in key or "attn.qkv" in key)
+    missing = next(key for key in state if any(part in key for part in ("attn.kv.B", "query", "attn.qkv", "attn.to_k")))
     del state[missing]
     with pytest.raises(DataError, match="is missing"):
         load_official(save(family, tmp_path / "x.pth", state))
@@ -99,6 +103,26 @@ def test_the_shapes_of_released_files_are_recognised(preset: str) -> None:
 )
 def test_the_shapes_of_titoks_files_are_recognised(family: str, preset: str) -> None:
     check_released(FAMILIES[family][0], f"titok-maskgit/{preset}")
+
+
+@pytest.mark.parametrize("preset", ["vq-l", "vq-xl"])
+def test_the_shapes_of_maskgens_files_are_recognised(preset: str) -> None:
+    check_released(MaskGenAdapter(), f"maskgen/{preset}")
+
+
+@pytest.mark.parametrize("name", ["embeddings.weight", "lm_head.weight"])
+def test_one_table_of_two_names_and_queries_of_no_use(name: str) -> None:
+    state = official("maskgen")
+    table = state.pop("embeddings.weight")
+    unread = {f"blocks.1.attn.add_q_proj.{leaf}": torch.ones(64, 64)[:n] for leaf, n in (("weight", 64), ("bias", 1))}
+    model = MaskGenAdapter().build({**state, **unread, name: table}, **FAMILIES["maskgen"][1])
+    weights = model.state_dict()
+    assert torch.equal(weights["embedding.weight"], table)
+    scale, shift = state["norm.linear.weight"].chunk(2)
+    assert torch.equal(weights["norm.modulation.linear.weight"], torch.cat([shift, scale]))
+    keys = torch.cat([state[f"blocks.1.attn.add_{kind}_proj.weight"] for kind in "kv"])
+    assert torch.equal(weights["trunk.blocks.1.text_keys.weight"], keys)
+    assert weights["null"].isnan().all()
 
 
 def check_released(adapter: Adapter, preset: str) -> None:
