@@ -150,7 +150,7 @@ def test_gradient_reaches_every_parameter_and_it_overfits_one_batch(fresh: Gener
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     reached: set[str] = set()
     losses = []
-    for _ in range(60):
+    for _ in range(120):
         loss = total(model.loss(tokens, condition))
         optimizer.zero_grad()
         loss.backward()
@@ -158,7 +158,7 @@ def test_gradient_reaches_every_parameter_and_it_overfits_one_batch(fresh: Gener
         reached |= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert sum(losses[-10:]) / 10 < 0.5 * losses[0]  # single steps draw easy and hard masks and times
     assert not {name for name, _ in model.named_parameters()} - reached
 
 
