@@ -28,20 +28,15 @@ from zellige.core.tokens import Tokens
 from zellige.decoders.query import QueryDecoder
 from zellige.encoders.query import QueryEncoder
 from zellige.nn.positions import latent_side
-from zellige.nn.vit import ViTTrunk
+from zellige.nn.vitnet import ViTConfig
 from zellige.quantize import ProductQuantizer, make_quantizer
 
 
 @dataclass(frozen=True)
-class RobustTokConfig:
+class RobustTokConfig(ViTConfig):
     """The released VQ-4096.
 
     Attributes:
-        image_size: pixels a side, a multiple of `patch`.
-        patch: pixels a side of a patch.
-        width: C of the encoder; `depth` its blocks.
-        decoder_width: C of the decoder; `decoder_depth` its blocks.
-        head_width: channels of an attention head.
         latents: n, a square number.
         branches: P.
         positions: of latent tokens: ``shared`` with the patches, or their ``own``.
@@ -52,13 +47,6 @@ class RobustTokConfig:
         drop_path: share of the samples for which the last blocks are left out in training.
     """
 
-    image_size: int = 256
-    patch: int = 16
-    width: int = 768
-    depth: int = 12
-    decoder_width: int = 768
-    decoder_depth: int = 12
-    head_width: int = 64
     latents: int = 256
     branches: int = 1
     positions: str = "shared"
@@ -79,8 +67,6 @@ class RobustTok(Tokenizer):
 
     def __init__(self, config: RobustTokConfig) -> None:
         super().__init__(config)
-        if config.image_size % config.patch:
-            raise UsageError(f"{config.image_size} pixels are no whole number of patches of {config.patch}")
         if config.branches < 1:
             raise UsageError(f"a tokenizer has at least one branch; got {config.branches}")
         side = latent_side(config.latents, "shared")  # the codes are on a grid whatever their positions are
@@ -90,8 +76,9 @@ class RobustTok(Tokenizer):
             make_quantizer(config.quantizer, config.dim, **config.quantizer_settings) for _ in range(config.branches)
         ]
         self.quantizer = ProductQuantizer(one) if config.branches > 1 else one[0]
+        options = {"layer_scale": config.layer_scale, "drop_path": config.drop_path}
         self.encoder = QueryEncoder(
-            self._trunk(config.width, config.depth, patch=config.patch),
+            config.encoder_trunk(**options),
             config.width,
             tokens=config.latents,
             branches=config.branches,
@@ -100,7 +87,7 @@ class RobustTok(Tokenizer):
         self.project_in = nn.Conv2d(config.width, config.dim, 1)
         self.project_out = nn.Conv2d(config.branches * config.dim, config.decoder_width, 1)
         self.decoder = QueryDecoder(
-            self._trunk(config.decoder_width, config.decoder_depth, patch=None),
+            config.decoder_trunk(**options),
             config.decoder_width,
             tokens=config.latents,
             patch=config.patch,
@@ -144,18 +131,6 @@ class RobustTok(Tokenizer):
 
     def _tokens(self, ids: Tensor | None) -> Tokens:
         return Tokens(ids, self.quantizer.layout(self.grid), self.codebook)
-
-    def _trunk(self, channels: int, depth: int, *, patch: int | None) -> ViTTrunk:
-        config = self.config
-        return ViTTrunk(
-            channels,
-            depth,
-            max(1, channels // config.head_width),
-            grid=config.image_size // config.patch,
-            patch=patch,
-            layer_scale=config.layer_scale,
-            drop_path=config.drop_path,
-        )
 
 
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:

@@ -27,20 +27,15 @@ from zellige.decoders.codes import CodeDecoder
 from zellige.decoders.query import QueryDecoder
 from zellige.encoders.query import QueryEncoder
 from zellige.nn.convnet import ConvConfig
-from zellige.nn.vit import ViTTrunk
+from zellige.nn.vitnet import ViTConfig
 from zellige.quantize import make_quantizer
 
 
 @dataclass(frozen=True)
-class TiTokConfig:
+class TiTokConfig(ViTConfig):
     """The released L-32.
 
     Attributes:
-        image_size: pixels a side, a multiple of `patch`.
-        patch: pixels a side of a patch.
-        width: C of the encoder; `depth` its blocks.
-        decoder_width: C of the decoder; `decoder_depth` its blocks.
-        head_width: channels of an attention head.
         latents: N.
         quantizer: a name that `zellige.quantize.make_quantizer` knows.
         quantizer_settings: its numbers: codes, …
@@ -54,13 +49,10 @@ class TiTokConfig:
         caption_dim: F.
     """
 
-    image_size: int = 256
-    patch: int = 16
     width: int = 1024
     depth: int = 24
     decoder_width: int = 1024
     decoder_depth: int = 24
-    head_width: int = 64
     latents: int = 32
     quantizer: str = "vq"
     quantizer_settings: Mapping[str, Any] = field(default_factory=lambda: {"codes": 4096, "normalize": True})
@@ -103,27 +95,27 @@ class TiTok(Tokenizer):
         super().__init__(config)
         if config.head not in ("codes", "pixels"):
             raise nearest(config.head, ["codes", "pixels"], "head")
-        if config.image_size % config.patch:
-            raise UsageError(f"{config.image_size} pixels are no whole number of patches of {config.patch}")
         by_codes = config.head == "codes"
         if by_codes and config.teacher.stride != config.patch:
             raise UsageError(f"the teacher's codes span {config.teacher.stride} pixels and patches {config.patch}")
         self.quantizer = make_quantizer(config.quantizer, config.dim, **config.quantizer_settings)
+        options = {"layer_scale": None, "norm_first": True, "epsilon": 1e-5}
         self.encoder = QueryEncoder(
-            self._trunk(config.width, config.depth, config.patch), config.width, tokens=config.latents, positions="own"
+            config.encoder_trunk(**options), config.width, tokens=config.latents, positions="own"
         )
         self.project_in = nn.Conv2d(config.width, self.quantizer.input_dim, 1)
         self.project_out = nn.Linear(config.dim, config.decoder_width)
         self.decoder = QueryDecoder(
-            self._trunk(config.decoder_width, config.decoder_depth, None),
+            config.decoder_trunk(**options),
             config.decoder_width,
             tokens=config.latents,
             patch=None if by_codes else config.patch,
             positions="own",
         )
         if by_codes:
-            grid = config.image_size // config.patch
-            self.painter = CodeDecoder(config.decoder_width, config.teacher_codes, grid=grid, config=config.teacher)
+            self.painter = CodeDecoder(
+                config.decoder_width, config.teacher_codes, grid=config.patches, config=config.teacher
+            )
         else:
             self.smooth = nn.Conv2d(3, 3, 3, padding=1)
         if config.caption:
@@ -191,15 +183,3 @@ class TiTok(Tokenizer):
     def _tokens(self, ids: Tensor | None, latents: Tensor) -> Tokens:
         layout = self.quantizer.layout((self.config.latents,))
         return Tokens(ids, layout, self.codebook) if self.codebook else Tokens(None, layout, latents=latents)
-
-    def _trunk(self, channels: int, depth: int, patch: int | None) -> ViTTrunk:
-        return ViTTrunk(
-            channels,
-            depth,
-            max(1, channels // self.config.head_width),
-            grid=self.config.image_size // self.config.patch,
-            patch=patch,
-            layer_scale=None,
-            norm_first=True,
-            epsilon=1e-5,
-        )
