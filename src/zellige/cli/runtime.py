@@ -21,6 +21,10 @@ from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
 from zellige.data.parallel import usable_cpus
 from zellige.nn.precision import bfloat16_is_fast
+from zellige.nn.threads import side_by_side
+
+PIECE_PIXELS = 8 * 256 * 256
+"""Pixels that one thread of a CPU encodes at a time: larger pieces leave the cache, smaller ones cost calls."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class Session:
 
     def encode(self, pixels: Tensor) -> Tokens:
         """Tokens, on the CPU, of pixels (B, 3, H, W) in [-1, 1]; large images go through in tiles."""
+        pieces = pixels.split(max(1, PIECE_PIXELS // pixels[0, 0].numel()))
+        if self.device.type != "cpu" or len(pieces) < torch.get_num_threads():
+            return self._encode(pixels)
+        return Tokens.cat(side_by_side(self._encode, pieces))
+
+    def _encode(self, pixels: Tensor) -> Tokens:
         pixels = pixels.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), self._autocast():
             return encode_image(self.tokenizer, pixels).to("cpu")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+_lock = threading.Lock()
+_inside = 0  # threads that are within `full_precision`; the backends' settings belong to the whole process
+_before: list[str] = []
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -21,17 +26,24 @@ def full_precision(like: Tensor) -> Iterator[None]:
     Autocast is off inside, and so are TF32 and bfloat16 products, which
     `torch.set_float32_matmul_precision` may have allowed.
     """
+    global _inside, _before
     candidates = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     backends = [backend for backend in candidates if hasattr(backend, "fp32_precision")]  # from torch 2.9 on
-    before = [backend.fp32_precision for backend in backends]
-    try:
+    with _lock:
+        if not _inside:
+            _before = [backend.fp32_precision for backend in backends]
+        _inside += 1
         for backend in backends:
             backend.fp32_precision = "ieee"
+    try:
         with torch.autocast(like.device.type, enabled=False):
             yield
     finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+        with _lock:
+            _inside -= 1
+            if not _inside:  # the last one out
+                for backend, precision in zip(backends, _before, strict=True):
+                    backend.fp32_precision = precision
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

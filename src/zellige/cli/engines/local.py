@@ -1,4 +1,4 @@
-"""Encoding in this process: images are decoded by threads while the network computes."""
+"""Encoding in this process: images are decoded, and batches written, while the network computes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zellige.cli.runtime import Session
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord
 from zellige.data.batches import by_size, padded_size, stack
+from zellige.data.parallel import ordered_map
 
 if TYPE_CHECKING:
     from zellige.cli.engines import Encoded
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def encode_here(images: ImageInputs, session: Session, batch_size: int) -> Encoded:
     """Batches of images and their tokens."""
     stride = session.tokenizer.stride
-    for batch in by_size(images, batch_size, lambda record: padded_size(record, stride)):
-        yield batch, encode_batch(session, batch)
+    batches = by_size(images, batch_size, lambda record: padded_size(record, stride))
+    return ordered_map(lambda batch: (batch, encode_batch(session, batch)), batches, workers=1)
 
 
 def encode_batch(session: Session, records: Sequence[ImageRecord]) -> Tokens:
