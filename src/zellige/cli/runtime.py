@@ -24,7 +24,7 @@ from zellige.nn.precision import bfloat16_is_fast
 from zellige.nn.threads import side_by_side
 
 PIECE_PIXELS = 8 * 256 * 256
-"""Pixels that one thread of a CPU encodes at a time: larger pieces leave the cache, smaller ones cost calls."""
+"""Pixels that a CPU encodes as one piece of a batch: larger pieces leave the cache, smaller ones cost calls."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Session:
 
     def encode(self, pixels: Tensor) -> Tokens:
         """Tokens, on the CPU, of pixels (B, 3, H, W) in [-1, 1]; large images go through in tiles."""
-        pieces = pixels.split(max(1, PIECE_PIXELS // pixels[0, 0].numel()))
-        if self.device.type != "cpu" or len(pieces) < torch.get_num_threads():
+        if self.device.type != "cpu":
             return self._encode(pixels)
-        return Tokens.cat(side_by_side(self._encode, pieces))
+        # The same pieces whatever the number of threads: two machines are to give the same ids.
+        return Tokens.cat(side_by_side(self._encode, pixels.split(max(1, PIECE_PIXELS // pixels[0, 0].numel()))))
 
     def _encode(self, pixels: Tensor) -> Tokens:
         pixels = pixels.to(self.device, memory_format=torch.channels_last)

@@ -1,8 +1,8 @@
-"""CPU inference over pieces of a batch, one thread to a piece."""
+"""CPU inference over pieces of a batch at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,8 +12,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`function` of each item, in order, as many at a time as torch has threads and each within one of them.
+def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`function` of each item, in order, as many at a time as torch has threads, which the items share.
 
     Threads that share every operation wait for the slowest of them at the end of each; with other work on the
     machine, such as decoding JPEG files, that is most of the time. Pieces of a batch need no waiting.
@@ -21,13 +21,14 @@ def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> l
     `function` sees neither autocast nor inference mode of the caller: both belong to a thread.
     """
     count = torch.get_num_threads()
+    share = max(1, count // max(1, len(items)))
 
-    def alone(item: Item) -> Result:
-        torch.set_num_threads(1)
+    def apart(item: Item) -> Result:
+        torch.set_num_threads(share)
         return function(item)
 
     try:
-        with ThreadPoolExecutor(count, thread_name_prefix="zellige-compute") as pool:
-            return list(pool.map(alone, items))
+        with ThreadPoolExecutor(min(count, max(1, len(items))), thread_name_prefix="zellige-compute") as pool:
+            return list(pool.map(apart, items))
     finally:
         torch.set_num_threads(count)  # part of the setting belongs to the whole process
