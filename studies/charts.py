@@ -1,9 +1,10 @@
-"""Pictures of a study as files: panels of curves in one SVG, and a grid of images as JPEG."""
+"""Pictures of a study as files: panels of curves or marks in one SVG, and a grid of images as JPEG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,16 +25,40 @@ _STYLE = Markup(
 _PAPER, _INK = "#ffffff", "#1c2430"
 
 
+class Panel(NamedTuple):
+    """One plot of a sheet, with axes of its own."""
+
+    title: str
+    series: Sequence[Series]
+    x: Axis
+    y: Axis
+
+
 def panels(path: Path, rows: Sequence[Sequence[tuple[str, Sequence[Series]]]], x: Axis, y: str) -> None:
     """Write plots in rows, each with a title; those of a row share the vertical axis `y`, which starts at 0."""
-    parts: list[Markup] = []
-    for i, row in enumerate(rows):
+    sheet: list[list[Panel]] = []
+    for row in rows:
         highest = max(value for _, series in row for s in series for _, value in s.points)
         axis = Axis(y, 0.0, 1.1 * highest)
-        for j, (title, series) in enumerate(row):
+        sheet.append([Panel(title, series, x, axis) for title, series in row])
+    write_sheet(path, sheet)
+
+
+def around(label: str, values: Sequence[float]) -> Axis:
+    """An axis that shows `values` with a margin of an eighth of their span on both sides."""
+    low, high = min(values), max(values)
+    margin = (high - low) / 8 or 1.0
+    return Axis(label, low - margin, high + margin)
+
+
+def write_sheet(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
+    """Write plots in rows as one SVG."""
+    parts: list[Markup] = []
+    for i, row in enumerate(rows):
+        for j, panel in enumerate(row):
             left, top = j * _WIDTH, i * (_HEIGHT + _HEAD)
-            parts.append(h("text", title, x=left + 54, y=top + 20, class_="title"))
-            inner = plot(series, x, axis, title=title)
+            parts.append(h("text", panel.title, x=left + 54, y=top + 20, class_="title"))
+            inner = plot(panel.series, panel.x, panel.y, title=panel.title)
             parts.append(h("svg", inner, x=left, y=top + _HEAD, width=_WIDTH, height=_HEIGHT))
     width, height = _WIDTH * max(map(len, rows)), len(rows) * (_HEIGHT + _HEAD)
     paper = h("rect", width="100%", height="100%", fill="#fff")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,35 +68,42 @@ class Generation:
     Attributes:
         images: of the training set, from its start, that become tokens.
         steps: of training, each of ``batch_size`` samples.
+        generator: which one, made as small as the next say.
         dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
+        config: further values of its configuration.
         samples: drawn, of the classes of as many held-out images, with which they are compared.
         probed: held-out images whose tokens the generator is asked to predict.
         guidance: of the samples, 1 for none; errors of sampling are what robust tokens are to withstand.
+        sampling: further values of sampling, beside guidance and temperature.
     """
 
     images: int = 20_000
     batch_size: int = 32
     steps: int = 600
+    generator: str = "llamagen/small"
     dim: int = 128
     depth: int = 4
     heads: int = 4
     hidden: int = 384
+    config: dict[str, Any] = field(default_factory=dict)
     samples: int = 2000
     probed: int = 512
     guidance: float = 1.0
     temperature: float = 1.0
+    sampling: dict[str, Any] = field(default_factory=dict)
 
     def recipe(self, tokens: Path, tokenizer: Path, seed: int) -> GeneratorRecipe:
-        """The training of one generator, a small LlamaGen conditioned on classes."""
+        """The training of one generator, conditioned on classes."""
         return GeneratorRecipe.model_validate(
             {
-                "generator": "llamagen/small",
+                "generator": self.generator,
                 "config": {
                     "dim": self.dim,
                     "depth": self.depth,
                     "heads": self.heads,
                     "hidden": self.hidden,
                     "dropout": 0.0,
+                    **self.config,
                 },
                 "tokens": str(tokens),
                 "tokenizer": str(tokenizer),
@@ -113,12 +121,13 @@ class Generation:
     @property
     def drawing(self) -> Record:
         """Values for sampling."""
-        return {"guidance": self.guidance, "temperature": self.temperature}
+        return {"guidance": self.guidance, "temperature": self.temperature, **self.sampling}
 
 
-def quick_generation() -> Generation:
+def quick_generation(generation: Generation) -> Generation:
     """The same in a second, to see that everything runs; its figures say nothing."""
-    return Generation(images=16, batch_size=4, steps=2, dim=16, depth=1, heads=2, hidden=16, samples=8, probed=4)
+    network = {"dim": 16, "depth": 1, "heads": 2, "hidden": 16}
+    return replace(generation, images=16, batch_size=4, steps=2, samples=8, probed=4, **network)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parse(parser, arguments)
     setting, generation = SETTINGS["cifar10"], Generation()
     if wanted.scale == "quick":
-        setting, generation = quick(setting), quick_generation()
+        setting, generation = quick(setting), quick_generation(generation)
     record = study(setting, generation, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
     shown = table_of(record)
@@ -175,7 +184,7 @@ def run(
             train_generator(recipe, folder, resume=(folder / CHECKPOINT).is_file())
         images = open_generator(str(folder), str(model))
         write_record(measured, measure(images, data / setting.held_out.source, generation, judge, seed))
-    figures = {key: tokenizer[key] for key in ("clean", "perturbed")}
+    figures = {key: tokenizer[key] for key in ("clean", "perturbed", "psnr")}
     return {"arm": arm, "seed": seed, **figures, **read_record(measured)}
 
 
@@ -220,12 +229,17 @@ def measure(
 
 @torch.inference_mode()
 def cross_entropy(images: ImageGenerator, source: Path, count: int) -> float:
-    """Nats a token of the first `count` images, each given its class and the tokens before."""
+    """Nats a token that the generator has to predict, of the first `count` images and given their classes.
+
+    Those are all tokens, each given the tokens before; or masked ones given the others, with masks drawn by one seed.
+    """
     losses = []
-    for batch in _batches([source], count):
-        labels = torch.tensor([record.label for record in batch])
-        terms = images.generator.eval().loss(images.tokenizer.encode(_pixels(batch)), labels)
-        losses += [float(terms["cross_entropy"])] * len(batch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for batch in _batches([source], count):
+            labels = torch.tensor([record.label for record in batch])
+            terms = images.generator.eval().loss(images.tokenizer.encode(_pixels(batch)), labels)
+            losses += [float(terms["cross_entropy"])] * len(batch)
     return math.fsum(losses) / len(losses)
 
 

@@ -32,7 +32,7 @@ class Judge:
 def run(setting: Setting, arm: str, seed: int, data: Path, work: Path, judge: Judge) -> Record:
     """Train and measure one tokenizer, unless that is done; its figures and the folder of its model."""
     recipe = setting.recipe(data, arm, seed)
-    apart = [_text(recipe), _text(setting.finishing(recipe, Path()))]
+    apart = [text(recipe), text(setting.finishing(recipe, Path()))]
     folder = work / setting.name / f"{arm}-{seed}-{digest(apart)}"
     begun, finished = folder / "pixels", folder / "perceptual"
     measured = folder / f"measured-{digest([repr(setting.held_out), repr(GRID)])}.json"
@@ -64,7 +64,7 @@ def study(setting: Setting, seeds: int, data: Path, work: Path) -> tuple[Record,
         "title": setting.title,
         "held_out": {**vars(setting.held_out), "count": len(judge.images)},
         "train": setting.train,
-        "recipes of the robust arm": [json.loads(_text(r)) for r in (recipe, setting.finishing(recipe, Path()))],
+        "recipes of the robust arm": [json.loads(text(r)) for r in (recipe, setting.finishing(recipe, Path()))],
         "grid": GRID.describe(),
         "features": f"{judge.features.name}, {judge.features.resize}, weights {judge.features.fingerprint}",
         "runs": [{key: value for key, value in found.items() if key != "folder"} for found in runs],
@@ -88,7 +88,7 @@ def summary(runs: Sequence[Record]) -> dict[str, Interval]:
     return found
 
 
-def _text(recipe: Recipe) -> str:
+def text(recipe: Recipe) -> str:
     """What was set, without the places of files."""
     return recipe.model_dump_json(exclude={"data": {"train"}, "tokenizer": True}, exclude_unset=True)
 

@@ -27,6 +27,9 @@ class Setting:
         stride: pixels a token spans on each side.
         data: further settings of the recipe's data.
         codes: K.
+        dim: of a code.
+        quantizer: ``vq`` with unit-length codes, or another that ``quantizer_settings`` make for `codes` codes.
+        perturbation: of the robust arm, where it is not the usual one.
         steps: with a loss of pixels alone.
         finish: further steps with a perceptual loss, which costs three times as much a step.
     """
@@ -38,6 +41,10 @@ class Setting:
     stride: int
     data: dict[str, Any] = field(default_factory=dict)
     codes: int = 512
+    dim: int = 16
+    quantizer: str = "vq"
+    quantizer_settings: dict[str, Any] = field(default_factory=dict)
+    perturbation: dict[str, Any] = field(default_factory=dict)
     channels: int = 64
     batch_size: int = 32
     steps: int = 1000
@@ -46,14 +53,15 @@ class Setting:
     def techniques(self, arm: str) -> dict[str, Any]:
         """Those of one of `ARMS`: perturbation at full strength to the end, among four times the usual neighbours."""
         strong = {"alpha": 1.0, "beta": 0.5, "delta": max(2, self.codes // 10), "anneal_ratio": 1.0}
-        return {"perturbation": strong} if arm == "robust" else {}
+        return {"perturbation": strong | self.perturbation} if arm == "robust" else {}
 
     def recipe(self, folder: Path, arm: str, seed: int) -> Recipe:
-        """The training of one tokenizer, a small VQGAN with unit-length codes, on images of `folder`."""
-        quantizer = {"codes": self.codes, "normalize": True, "kmeans_start": True, "revive_below": 0.1}
+        """The training of one tokenizer, a small VQGAN, on images of `folder`."""
+        vq = {"codes": self.codes, "normalize": True, "kmeans_start": True, "revive_below": 0.1}
+        quantizer = vq if self.quantizer == "vq" else self.quantizer_settings
         network = {"channels": self.channels, "multipliers": [1], "patch": self.stride, "norm": "channel"}
         depth = {"blocks": 1, "decoder_blocks": 1, "middle_blocks": 1, "attention": True}
-        codes = {"latent": 32, "dim": 16, "quantizer": "vq", "quantizer_settings": quantizer}
+        codes = {"latent": 32, "dim": self.dim, "quantizer": self.quantizer, "quantizer_settings": quantizer}
         return Recipe.model_validate(
             {
                 "tokenizer": "vqgan/f16",
@@ -111,4 +119,5 @@ SETTINGS = {
 def quick(setting: Setting) -> Setting:
     """The same in seconds, to see that everything runs; its figures say nothing."""
     held_out = replace(setting.held_out, images=min(setting.held_out.images, 8), crops=min(setting.held_out.crops, 2))
-    return replace(setting, held_out=held_out, codes=64, channels=16, batch_size=8, steps=4, finish=2)
+    codes = 64 if setting.quantizer == "vq" else setting.codes
+    return replace(setting, held_out=held_out, codes=codes, channels=16, batch_size=8, steps=4, finish=2)

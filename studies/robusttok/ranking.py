@@ -1,0 +1,250 @@
+"""Which distance of a tokenizer tells how well a generator does on it (RobustTok, arXiv 2503.08354)?
+
+`python -m studies.robusttok.ranking --data FOLDER` trains small tokenizers that differ in codes, dimensions, quantizer,
+perturbation and length of training, and on the tokens of each two generators: one of next tokens, one of masked ones.
+Tokenizers are ranked by the Fréchet distance of their reconstructions, clean (rFD) and from perturbed codes (pFD), and
+by that of the generated samples (gFD). Asked for: the rank correlation with gFD is higher for pFD than for rFD.
+
+Runs are kept beside those of the other studies, in the same work folder, and shared with them where they are alike.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from studies.charts import Panel, around, write_sheet
+from studies.common import ROOT, Record, options, parse, splice, table, write_record
+from studies.measure import network
+from studies.ranks import bootstrap, chance, kendall, spearman
+from studies.robusttok import pairs
+from studies.robusttok.generation import Generation, quick_generation, run
+from studies.robusttok.settings import GRID, SETTINGS, Setting, quick
+from zellige.evaluate.svg import Series
+
+NAME, MODULE = "robusttok-ranking", "robusttok.ranking"
+BASE = SETTINGS["cifar10"]
+MILD = {"beta": 0.1, "delta": BASE.codes // 40}
+"""Perturbation at the paper's share of images and neighbourhood, but at full strength to the end."""
+FSQ = replace(BASE, dim=3, quantizer="fsq", quantizer_settings={"levels": [8, 8, 8]})
+BSQ = replace(BASE, dim=9, quantizer="bsq")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One tokenizer: its training and whether latents are perturbed in it."""
+
+    setting: Setting
+    arm: str = "plain"
+
+
+VARIANTS = {
+    "512": Variant(BASE),
+    "512 robust": Variant(BASE, "robust"),
+    "128": Variant(replace(BASE, codes=128)),
+    "2048": Variant(replace(BASE, codes=2048)),
+    "2048 robust": Variant(replace(BASE, codes=2048), "robust"),
+    "FSQ": Variant(FSQ),
+    "512 short": Variant(replace(BASE, steps=BASE.steps // 2, finish=BASE.finish // 2)),
+    "512 mild": Variant(replace(BASE, perturbation=MILD), "robust"),
+    "512 dim 4": Variant(replace(BASE, dim=4)),
+    "BSQ": Variant(BSQ),
+    "FSQ robust": Variant(FSQ, "robust"),
+}
+"""Tokenizers of 64 tokens: 512 unit-length codes of 16 dimensions unless named otherwise."""
+GENERATORS = {
+    "next token": Generation(),
+    "masked": Generation(
+        generator="maskgit/small",
+        config={"attention_dropout": 0.0, "label_smoothing": 0.0},
+        sampling={"steps": 12, "choice_temperature": 4.5},
+    ),
+}
+PREDICTORS = {"clean": "rFD", "perturbed": "pFD", "psnr": "PSNR", "nats": "cross-entropy"}
+"""What tokenizers are ranked by; the last is of a generator's tokens, and so needs one."""
+SETTLES = ("perturbed", "clean")
+"""Asked for: the first is correlated more closely than the second."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study and write its record, tables and plot."""
+    parser = options(MODULE, str(__doc__).partition("\n")[0], "robusttok")
+    parser.set_defaults(seeds=1)
+    parser.add_argument(
+        "--only", nargs="+", choices=list(VARIANTS), help="train and measure these alone, for a later run to take up"
+    )
+    wanted = parse(parser, arguments)
+    variants, generators = VARIANTS, GENERATORS
+    if wanted.scale == "quick":
+        variants = {name: replace(variant, setting=quick(variant.setting)) for name, variant in variants.items()}
+        generators = {kind: quick_generation(generation) for kind, generation in generators.items()}
+    chosen = {name: variants[name] for name in wanted.only or variants}
+    runs = collect(chosen, generators, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+    if wanted.only:
+        return
+    record = record_of(runs, variants, generators)
+    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
+    draw(record, (wanted.output or ROOT / "docs" / "images") / f"{NAME}.svg")
+    shown = f"{tokenizers_of(record)}\n\n{correlations_of(record)}\n\n{verdict(record)}"
+    if wanted.output is None:
+        splice(ROOT / "docs" / "studies.md", MODULE, shown)
+    print(shown)
+
+
+def collect(
+    variants: Mapping[str, Variant], generators: Mapping[str, Generation], seeds: int, data: Path, work: Path
+) -> list[Record]:
+    """Train and measure all generators on the tokens of all tokenizers, unless that is done."""
+    held_out = replace(BASE.held_out, source=str(data / BASE.held_out.source))
+    (images,) = {variant.setting.held_out.images for variant in variants.values()}
+    judge = pairs.Judge(replace(held_out, images=images).load(), network())
+    runs = []
+    for name, variant in variants.items():
+        for seed in range(seeds):
+            for kind, generation in generators.items():
+                found = run(variant.setting, generation, variant.arm, seed, data, work, judge)
+                runs.append({"tokenizer": name, "generator": kind, **found})
+                figures = ", ".join(f"{words} {found[key]:.2f}" for key, words in PREDICTORS.items())
+                print(f"{name}, {kind}, seed {seed}: gFD {found['gfd']:.2f}, {figures}", flush=True)
+    return runs
+
+
+def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generators: Mapping[str, Generation]) -> Record:
+    """Runs, their means over seeds, correlations, and all that was set."""
+    places = {name: means(runs, name) for name in variants}
+    return {
+        "study": NAME,
+        "paper": "arXiv 2503.08354",
+        "title": BASE.title,
+        "grid": GRID.describe(),
+        "tokenizers": {name: describe(variant) for name, variant in variants.items()},
+        "generators": {kind: vars(generation) for kind, generation in generators.items()},
+        "runs": list(runs),
+        "means": places,
+        "correlations": {key: correlations(places, key) for key in PREDICTORS},
+        "differences": differences(places),
+    }
+
+
+def describe(variant: Variant) -> Record:
+    """What was set of a tokenizer: its recipes, without the places of files."""
+    recipe = variant.setting.recipe(Path(), variant.arm, 0)
+    both = (recipe, variant.setting.finishing(recipe, Path()))
+    return {"codes": variant.setting.codes, "arm": variant.arm, "recipes": [json.loads(pairs.text(r)) for r in both]}
+
+
+def means(runs: Sequence[Record], name: str) -> dict[str, dict[str, float]]:
+    """The figures of a tokenizer over seeds, for each generator."""
+    found: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(line["generator"] for line in runs):
+        lines = [line for line in runs if (line["tokenizer"], line["generator"]) == (name, kind)]
+        found[kind] = {key: statistics.fmean(line[key] for line in lines) for key in ("gfd", *PREDICTORS)}
+    return found
+
+
+def listed(places: Mapping[str, Mapping[str, Mapping[str, float]]], kind: str, key: str) -> np.ndarray:
+    """One figure of all tokenizers, (n,), beside the generator `kind`."""
+    return np.array([found[kind][key] for found in places.values()])
+
+
+def correlations(places: Mapping[str, Mapping[str, Mapping[str, float]]], key: str) -> Record:
+    """Rank correlations of a figure with gFD, for each generator: ρ and its interval and chance, and τ."""
+    found = {}
+    for kind in next(iter(places.values())):
+        x, y = listed(places, kind, key), listed(places, kind, "gfd")
+        low, high = bootstrap(x, y, of=spearman)
+        rho, tau = float(spearman(x, y)), float(kendall(x, y))
+        found[kind] = {"rho": rho, "low": low, "high": high, "chance": chance(x, y), "tau": tau}
+    return found
+
+
+def differences(places: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Record:
+    """Spearman's ρ of pFD with gFD less that of rFD, for each generator, and its interval."""
+    found = {}
+    for kind in next(iter(places.values())):
+        lists = [listed(places, kind, key) for key in (*SETTLES, "gfd")]
+        low, high = bootstrap(*lists, of=_advantage)
+        found[kind] = {"difference": float(_advantage(*lists)), "low": low, "high": high}
+    return found
+
+
+def _advantage(perturbed: np.ndarray, clean: np.ndarray, gfd: np.ndarray) -> np.ndarray:
+    return spearman(perturbed, gfd) - spearman(clean, gfd)
+
+
+def tokenizers_of(record: Record) -> str:
+    """A table of all tokenizers, those with the best samples of next tokens first."""
+    kinds = list(record["generators"])
+    places = sorted(record["means"].items(), key=lambda item: item[1][kinds[0]]["gfd"])
+    rows = []
+    for name, found in places:
+        first = found[kinds[0]]
+        figures = [f"{first['clean']:.2f}", f"{first['perturbed']:.2f}", f"{first['psnr']:.2f}"]
+        rows.append(
+            (name, str(record["tokenizers"][name]["codes"]), *figures, *(f"{found[k]['gfd']:.2f}" for k in kinds))
+        )
+    return table((record["title"], "K", "rFD", "pFD", "PSNR, dB", *(f"gFD, {kind}" for kind in kinds)), rows)
+
+
+def correlations_of(record: Record) -> str:
+    """A table of Spearman's ρ with gFD, with its interval and chance, and Kendall's τ."""
+    kinds = list(record["generators"])
+    head = [part for kind in kinds for part in (f"ρ, {kind}", "p", "τ")]
+    rows = []
+    for key, words in PREDICTORS.items():
+        cells = []
+        for kind in kinds:
+            found = record["correlations"][key][kind]
+            cells += [_with_interval(found["rho"], found), f"{found['chance']:.3f}", _signed(found["tau"])]
+        rows.append((words, *cells))
+    lines = [record["differences"][kind] for kind in kinds]
+    less = [part for found in lines for part in (_with_interval(found["difference"], found), "", "")]
+    return table(("rank correlation with gFD", *head), [*rows, ("pFD less rFD", *less)])
+
+
+def verdict(record: Record) -> str:
+    """Whether pFD ranks more like gFD than rFD does, and whether the interval leaves that open."""
+    words = []
+    for kind, found in record["differences"].items():
+        met = "met" if found["difference"] > 0 else "not met"
+        settled = found["low"] > 0 or found["high"] < 0
+        words.append(f"{kind}: {met}{'' if settled else ', but the interval holds 0'}")
+    return f"Asked for: ρ of pFD is above ρ of rFD. {'; '.join(words).capitalize()}."
+
+
+def draw(record: Record, path: Path) -> None:
+    """gFD over rFD and over pFD, a mark for each tokenizer; a row for each generator."""
+    rows = []
+    for kind in record["generators"]:
+        places = {name: found[kind] for name, found in record["means"].items()}
+        y = around("gFD", [found["gfd"] for found in places.values()])
+        row = []
+        for key in reversed(SETTLES):
+            marks = [_mark(name, record["tokenizers"][name]["arm"], found, key) for name, found in places.items()]
+            rho = record["correlations"][key][kind]["rho"]
+            title = f"{kind}: ρ = {_signed(rho)}"
+            row.append(Panel(title, marks, around(PREDICTORS[key], [found[key] for found in places.values()]), y))
+        rows.append(row)
+    write_sheet(path, rows)
+
+
+def _mark(name: str, arm: str, found: Mapping[str, float], key: str) -> Series:
+    note = f"{name}: {PREDICTORS[key]} {found[key]:.2f}, gFD {found['gfd']:.2f}"
+    return Series(name, "c1" if arm == "robust" else "c0", [(found[key], found["gfd"])], [note])
+
+
+def _with_interval(value: float, found: Mapping[str, float]) -> str:
+    return f"{_signed(value)} ({_signed(found['low'])} … {_signed(found['high'])})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main()
