@@ -171,21 +171,27 @@ def run(
 ) -> Record:
     """Train and measure one generator on the tokens of one tokenizer, unless that is done; the figures of both."""
     tokenizer = pairs.run(setting, arm, seed, data, work, judge)
-    model, place = tokenizer["folder"], tokenizer["folder"].parent
-    tokens = place / f"tokens-{generation.images}.parquet"
-    recipe = generation.recipe(tokens, model, seed)
-    folder = place / f"generator-{digest([_text(recipe), str(generation.images)])}"
+    model = tokenizer["folder"]
     judged = repr((generation.drawing, generation.samples, generation.probed, setting.held_out.source))
-    measured = folder / f"measured-{digest([judged])}.json"
+    measured = _folder(generation, model, seed) / f"measured-{digest([judged])}.json"
     if not measured.is_file():
-        if not tokens.is_file():
-            tokenize(model, [data / name for name in setting.train], generation.images, tokens)
-        if not (folder / WEIGHTS).is_file():
-            train_generator(recipe, folder, resume=(folder / CHECKPOINT).is_file())
+        folder = trained(generation, model, seed, [data / name for name in setting.train])
         images = open_generator(str(folder), str(model))
         write_record(measured, measure(images, data / setting.held_out.source, generation, judge, seed))
     figures = {key: tokenizer[key] for key in ("clean", "perturbed", "psnr")}
     return {"arm": arm, "seed": seed, **figures, **read_record(measured)}
+
+
+def trained(generation: Generation, model: Path, seed: int, sources: Sequence[Path]) -> Path:
+    """The folder of the generator of the tokens that the tokenizer in `model` makes of images; trained once."""
+    tokens = model.parent / f"tokens-{generation.images}.parquet"
+    folder = _folder(generation, model, seed)
+    if not tokens.is_file():
+        tokenize(model, sources, generation.images, tokens)
+    if not (folder / WEIGHTS).is_file():
+        recipe = generation.recipe(tokens, model, seed)
+        train_generator(recipe, folder, resume=(folder / CHECKPOINT).is_file())
+    return folder
 
 
 def tokenize(folder: Path, sources: Sequence[Path], count: int, path: Path) -> None:
@@ -273,6 +279,12 @@ def verdict(difference: Interval) -> str:
         return f"{'met' if difference.mean < 0 else 'not met'} by one seed"
     noise = ", within noise" if abs(difference.mean) <= difference.half else ""
     return f"{'met' if difference.mean < 0 else 'not met'}{noise}"
+
+
+def _folder(generation: Generation, model: Path, seed: int) -> Path:
+    """Beside the tokenizer in `model`, named by what was set."""
+    recipe = generation.recipe(Path(), Path(), seed)
+    return model.parent / f"generator-{digest([_text(recipe), str(generation.images)])}"
 
 
 def _batches(sources: Sequence[Path], count: int) -> Iterator[list[ImageRecord]]:
