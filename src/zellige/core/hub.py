@@ -65,9 +65,10 @@ def load(
         UsageError: nothing of this name is known, with the nearest names; or it is of another kind.
         DataError: the file is damaged, or holds another architecture.
     """
-    model = _find(str(name))
+    model = _find(str(name), kind)
     if not isinstance(model, kind):
-        raise UsageError(f"'{name}' is {model.name}, no {kind.__name__.lower()}")
+        what = "generator" if isinstance(model, Generator) else "tokenizer"
+        raise UsageError(f"'{name}' is the {what} {model.name}, no {_word(kind)}; see what there is: zellige list")
     if model.licence and not quiet:
         print(f"zellige: weights of {model.name}: {model.licence}", file=sys.stderr)
     return model.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -85,7 +86,7 @@ def _bundled_folder() -> Path:
     return Path(str(resources.files("zellige") / "bundled"))
 
 
-def _find(name: str) -> Model:
+def _find(name: str, kind: type[Model] = Model) -> Model:
     system, _, preset = name.partition("/")
     if name in bundled():
         found = read_model(_bundled_folder() / name / WEIGHTS)
@@ -112,7 +113,19 @@ def _find(name: str) -> Model:
         return read_model(weights)
     if preset:
         raise UsageError(f"no model at '{name}': it is no bundled name, file, folder or Hub id")
-    raise nearest(name, sorted({*bundled(), *(n for n, c in cards().items() if c.status == "available")}), "tokenizer")
+    raise nearest(name, _known(kind), _word(kind))
+
+
+def _known(kind: type[Model]) -> list[str]:
+    """Names of a kind: of what lies in the wheel, and of the systems that are available."""
+    inside = {n: str((model_header(_bundled_folder() / n / WEIGHTS) or {}).get("system")) for n in bundled()}
+    systems = {n: n for n, c in cards().items() if c.status == "available"}
+    return sorted(n for n, system in {**inside, **systems}.items() if issubclass(system_class(system), kind))
+
+
+def _word(kind: type[Model]) -> str:
+    """What errors call a kind: model, tokenizer or generator."""
+    return kind.__name__.lower()
 
 
 def _is_bundled(system: str, preset: str) -> bool:

@@ -14,7 +14,9 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from zellige.core import hub
+from zellige.core.contract import Model, Tokenizer
 from zellige.core.errors import DataError, UsageError, ZelligeError
+from zellige.core.generator import Generator
 from zellige.core.registry import build
 
 TINY = {"channels": 16, "blocks": 1, "decoder_blocks": 1}
@@ -64,9 +66,20 @@ def test_the_licence_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == ""
 
 
-def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"unknown tokenizer 'zelige-foto'; did you mean zellige-photo"):
-        hub.load("zelige-foto")
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("zelige-foto", Model, r"unknown model 'zelige-foto'; did you mean zellige-photo"),
+        ("zelige-foto", Tokenizer, r"unknown tokenizer 'zelige-foto'; did you mean zellige-photo"),
+        ("llamagen-", Generator, r"unknown generator 'llamagen-'; did you mean llamagen, maskgen"),
+        ("qqqq", Generator, r"unknown generator 'qqqq'; known: enat, flowar, llamagen, maskgen"),
+        ("zellige-photo", Generator, r"the tokenizer zellige-photo/\S+, no generator; see .*zellige list"),
+        ("zellige-emoji", Tokenizer, r"the generator zellige-emoji/small, no tokenizer"),
+    ],
+)
+def test_an_unknown_name_or_another_kind_says_what_there_is(name: str, kind: type[Model], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        hub.load(name, kind=kind)
 
 
 def test_a_planned_system_says_so() -> None:
