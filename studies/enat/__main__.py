@@ -1,0 +1,61 @@
+"""The command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import studies.enat
+from studies.common import ROOT, Record, options, parse, splice, write_record
+from studies.enat.report import tables_of
+from studies.enat.runs import costs, prepare, run
+from studies.enat.settings import ARMS, QUICK, RATIOS, Scale
+from studies.robusttok.settings import SETTINGS, Setting, quick
+from zellige.codec import TokenSet
+
+NAME = "enat"
+SEEDS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study and write its record and tables."""
+    parser = options(NAME, str(studies.enat.__doc__).partition("\n")[0], "robusttok")
+    parser.set_defaults(seeds=SEEDS)
+    wanted = parse(parser, arguments)
+    setting, scale = SETTINGS["cifar10"], Scale()
+    if wanted.scale == "quick":
+        setting, scale = quick(setting), QUICK
+    record = study(setting, scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
+    shown = tables_of(record)
+    if wanted.output is None:
+        splice(ROOT / "docs" / "studies.md", NAME, shown)
+    print(shown)
+
+
+def study(setting: Setting, scale: Scale, seeds: int, data: Path, work: Path) -> Record:
+    """The record of all runs."""
+    material = prepare(setting, scale, data, work)
+    cost = costs(scale, TokenSet(material.tokens))
+    steps = {arm: max(1, round(scale.steps * cost["6+2"][0] / training)) for arm, (training, _) in cost.items()}
+    steps["no reuse"] = scale.steps
+    runs = []
+    for seed in range(seeds):
+        for arm in ARMS:
+            runs.append(run(scale, arm, steps[arm], seed, material, work / NAME))
+            print(f"{arm}, seed {seed}: {steps[arm]} steps, nats {runs[-1]['nats']}", flush=True)
+    return {
+        "study": NAME,
+        "papers": ["arXiv 2411.06959", "arXiv 2202.04200"],
+        "title": setting.title,
+        "scale": vars(scale),
+        "arms": ARMS,
+        "ratios": RATIOS,
+        "costs": {arm: {"training": one, **asdict(image), "saved": image.saved} for arm, (one, image) in cost.items()},
+        "runs": runs,
+    }
+
+
+if __name__ == "__main__":
+    main()
