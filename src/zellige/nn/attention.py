@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from zellige.core.errors import UsageError, nearest
 from zellige.nn.cache import KVCache
+from zellige.nn.linear import Linear
 from zellige.nn.norm import make_norm
 from zellige.nn.rope import apply_rotary
 
@@ -67,7 +68,7 @@ class Attention(nn.Module):
         if qk_norm not in QK_NORMS:
             raise nearest(qk_norm, list(QK_NORMS), "norm of queries and keys")
         size = dim // heads
-        self.qkv = nn.Linear(dim, (heads + 2 * self.kv_heads) * size, bias=qkv_bias is True)
+        self.qkv = Linear(dim, (heads + 2 * self.kv_heads) * size, bias=qkv_bias is True)
         partial = qkv_bias == "qv"
         self.q_bias = nn.Parameter(torch.zeros(heads * size)) if partial else None
         self.v_bias = nn.Parameter(torch.zeros(self.kv_heads * size)) if partial else None
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         self.q_norm = make_norm(qk_norm, size, eps) if learned else None
         self.k_norm = make_norm(qk_norm, size, eps) if learned else None
         self.log_temperature = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4))) if qk_norm == "cosine" else None
-        self.out = nn.Linear(dim, dim, bias=bias)
+        self.out = Linear(dim, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.attention_dropout = attention_dropout
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zellige.core.errors import nearest
+from zellige.nn.linear import Linear
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "silu")
 
@@ -41,9 +42,9 @@ class MLP(nn.Module):
         if activation not in ACTIVATIONS:
             raise nearest(activation, list(ACTIVATIONS), "activation")
         self.activation = activation
-        self.up = nn.Linear(dim, hidden, bias=bias)
-        self.gate = nn.Linear(dim, hidden, bias=bias) if gated else None
-        self.down = nn.Linear(hidden, out or dim, bias=bias)
+        self.up = Linear(dim, hidden, bias=bias)
+        self.gate = Linear(dim, hidden, bias=bias) if gated else None
+        self.down = Linear(hidden, out or dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zellige.nn.linear import Linear
 from zellige.nn.norm import make_norm
 
 
@@ -36,7 +37,7 @@ class Modulation(nn.Module):
     def __init__(self, dim: int, parts: int, condition: int | None = None) -> None:
         super().__init__()
         self.parts = parts
-        self.linear = nn.Linear(condition or dim, parts * dim)
+        self.linear = Linear(condition or dim, parts * dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

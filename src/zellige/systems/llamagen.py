@@ -25,6 +25,7 @@ from zellige.core.tokens import Tokens, TokenSpec, layout_size
 from zellige.generate.ar import next_tokens
 from zellige.generate.config import SAMPLING, GeneratorConfig, one_block_of_codes
 from zellige.nn.attention import causal_mask
+from zellige.nn.linear import Linear
 from zellige.nn.mlp import MLP
 from zellige.nn.modulation import ClassEmbedding, init_normal
 from zellige.nn.norm import RMSNorm
@@ -102,7 +103,7 @@ class LlamaGen(Generator):
             )
         )
         self.norm = RMSNorm(config.dim, eps=1e-5)
-        self.head = nn.Linear(config.dim, config.codebook[0], bias=False)
+        self.head = Linear(config.dim, config.codebook[0], bias=False)
         self.register_buffer("rotary", self._rotary(), persistent=False)
         init_normal(self)
         nn.init.zeros_(self.head.weight)

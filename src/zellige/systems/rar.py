@@ -23,6 +23,7 @@ from zellige.core.noise import Noise
 from zellige.core.tokens import Tokens, TokenSpec, layout_size
 from zellige.generate.ar import next_tokens
 from zellige.generate.config import SAMPLING, GeneratorConfig, one_block_of_codes
+from zellige.nn.linear import Linear
 from zellige.nn.modulation import AdaptiveNorm, drop_labels, init_normal
 from zellige.nn.transformer import Transformer, TransformerConfig
 
@@ -90,7 +91,7 @@ class RAR(Generator):
             )
         )
         self.norm = AdaptiveNorm(dim)
-        self.head = nn.Linear(dim, codes)
+        self.head = Linear(dim, codes)
         init_normal(self, truncated=True)
         for table in (self.positions, self.targets, self.steps):
             nn.init.trunc_normal_(table, std=0.02)
