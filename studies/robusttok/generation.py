@@ -184,14 +184,20 @@ def run(
 
 def trained(generation: Generation, model: Path, seed: int, sources: Sequence[Path]) -> Path:
     """The folder of the generator of the tokens that the tokenizer in `model` makes of images; trained once."""
-    tokens = model.parent / f"tokens-{generation.images}.parquet"
+    tokens = token_set(model, sources, generation.images)
     folder = _folder(generation, model, seed)
-    if not tokens.is_file():
-        tokenize(model, sources, generation.images, tokens)
     if not (folder / WEIGHTS).is_file():
         recipe = generation.recipe(tokens, model, seed)
         train_generator(recipe, folder, resume=(folder / CHECKPOINT).is_file())
     return folder
+
+
+def token_set(model: Path, sources: Sequence[Path], count: int, name: str = "tokens") -> Path:
+    """The set of tokens of the first `count` images, beside the tokenizer in `model` that makes them once."""
+    path = model.parent / f"{name}-{count}.parquet"
+    if not path.is_file():
+        tokenize(model, sources, count, path)
+    return path
 
 
 def tokenize(folder: Path, sources: Sequence[Path], count: int, path: Path) -> None:

@@ -1,0 +1,175 @@
+"""Random orders that give way to raster order, and classes under guidance: RAR (arXiv 2411.00776).
+
+`python -m studies.rar --data FOLDER` trains the same small RAR three times on the tokens of a CIFAR-10 tokenizer of
+`studies.robusttok`: in random orders that are annealed to raster order, in raster order alone, in random orders
+alone. Asked for: held-out cross-entropy in raster order is lower by 0.5 % or more than with raster order alone, and
+below that of random orders alone. Then samples of the annealed one are drawn under rising guidance: see
+`studies.classes`.
+
+Runs are kept beside the tokenizer, in the work folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from studies.classes import QUICK, Drawing, follow, guidance_table
+from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
+from studies.curves import Learned, learn
+from studies.measure import network
+from studies.robusttok.generation import token_set
+from studies.robusttok.pairs import Judge, run
+from studies.robusttok.settings import SETTINGS, Setting, quick
+from zellige.codec import TokenSet
+from zellige.evaluate.environment import hardware
+from zellige.generate.images import open_generator
+from zellige.train.generator_recipe import GeneratorRecipe
+
+NAME = "rar"
+ORDERS = {"annealed": (0.5, 0.75), "raster": (0.0, 0.0), "random": (1.0, 1.0)}
+"""The shares of the training between which random orders give way to raster order."""
+GAIN = 0.005
+SHOWN = 4
+"""Points of a curve in the table."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The generator that is trained in each of `ORDERS`.
+
+    Attributes:
+        images: of the training set, from its start, in each of the comparisons.
+        held_out: images of the test set, from its start.
+        steps: of training, each of ``batch_size`` samples.
+        dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
+    """
+
+    images: tuple[int, ...] = (2000, 20_000)
+    held_out: int = 512
+    steps: int = 600
+    batch_size: int = 32
+    dim: int = 128
+    depth: int = 4
+    heads: int = 4
+    hidden: int = 512
+
+    def recipe(self, tokens: Path, arm: str, seed: int) -> GeneratorRecipe:
+        """The training of one generator."""
+        return GeneratorRecipe.model_validate(
+            {
+                "generator": "rar/small",
+                "config": {
+                    "dim": self.dim,
+                    "depth": self.depth,
+                    "heads": self.heads,
+                    "hidden": self.hidden,
+                    "anneal": list(ORDERS[arm]),
+                    "dropout": 0.1,
+                    "attention_dropout": 0.0,
+                },
+                "tokens": str(tokens),
+                "optimizer": {
+                    "lr": 2e-3,
+                    "betas": [0.9, 0.96],
+                    "weight_decay": 0.03,
+                    "warmup": min(50, self.steps // 4),
+                    "final": 0.02,
+                },
+                "batch_size": self.batch_size,
+                "steps": self.steps,
+                "ema": 0.98,
+                "seed": seed,
+                "log_every": max(1, self.steps // 8),
+                "checkpoint_every": max(1, self.steps // 4),
+                "sample_every": 0,
+            }
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study and write its record and tables."""
+    parser = options(NAME, str(__doc__).partition("\n")[0], "robusttok")
+    parser.set_defaults(seeds=1)
+    wanted = parse(parser, arguments)
+    setting, orders, drawing = SETTINGS["cifar10"], Orders(), Drawing()
+    if wanted.scale == "quick":
+        setting, drawing = quick(setting), replace(drawing, **QUICK)
+        orders = Orders(images=(10, 16), held_out=12, steps=4, batch_size=4, dim=16, depth=1, heads=2, hidden=16)
+    record = study(setting, orders, drawing, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
+    shown = f"{orders_table(record)}\n\n{guidance_table(record)}"
+    if wanted.output is None:
+        splice(ROOT / "docs" / "studies.md", NAME, shown)
+    print(shown)
+
+
+def study(setting: Setting, orders: Orders, drawing: Drawing, seeds: int, data: Path, work: Path) -> Record:
+    """The record of all runs."""
+    held_out = replace(setting.held_out, source=str(data / setting.held_out.source))
+    judge = Judge(held_out.load(), network())
+    model = run(setting, "robust", 0, data, work, judge)["folder"]
+    test = TokenSet(token_set(model, [data / setting.held_out.source], orders.held_out, "held-out"))
+    sources, runs = [data / name for name in setting.train], []
+    finished: dict[tuple[int, str, int], Learned] = {}
+    for images in orders.images:
+        tokens = token_set(model, sources, images)
+        for seed in range(seeds):
+            for arm in ORDERS:
+                learned = learn(orders.recipe(tokens, arm, seed), model.parent, f"{NAME}-{arm}", test)
+                finished[images, arm, seed] = learned
+                runs.append({"images": images, "arm": arm, "seed": seed, "curve": learned.curve})
+                print(f"{images} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
+    annealed = open_generator(str(finished[max(orders.images), "annealed", 0].folder), str(model))
+    train = TokenSet(token_set(model, sources, max(orders.images)))
+    return {
+        "study": NAME,
+        "paper": "arXiv 2411.00776",
+        "title": setting.title,
+        "recipe": json.loads(
+            orders.recipe(Path(), "annealed", 0).model_dump_json(exclude={"tokens"}, exclude_unset=True)
+        ),
+        "held_out": orders.held_out,
+        "runs": runs,
+        "guidance": follow(annealed, train, test, judge.features, drawing),
+        "hardware": hardware(torch.device("cpu")),
+    }
+
+
+def orders_table(record: Record) -> str:
+    """Held-out cross-entropy along the training: a row for each of `ORDERS` and each number of images."""
+    steps = [step for step, _ in record["runs"][0]["curve"]]
+    shown = [steps[round(len(steps) * (i + 1) / SHOWN) - 1] for i in range(SHOWN)]
+    rows = []
+    for images in sorted({found["images"] for found in record["runs"]}):
+        ends = {arm: _at(record, images, arm, shown[-1]) for arm in ORDERS}
+        for arm in ORDERS:
+            values = [interval(_at(record, images, arm, step)).show(".3f") for step in shown]
+            rows.append((f"{images:,} images, {arm}", *values, _verdict(arm, ends)))
+    return table(("nats a token, raster order", *(f"step {step}" for step in shown), "asked for"), rows)
+
+
+def _at(record: Record, images: int, arm: str, step: int) -> list[float]:
+    """Nats of all seeds at a step."""
+    runs = [found for found in record["runs"] if (found["images"], found["arm"]) == (images, arm)]
+    return [nats for found in runs for at, nats in found["curve"] if at == step]
+
+
+def _verdict(arm: str, ends: dict[str, list[float]]) -> str:
+    """What annealed orders are to be below, and whether they are, in the mean over the seeds."""
+    mean = {name: interval(values).mean for name, values in ends.items()}
+    if arm == "raster":
+        change = mean["annealed"] / mean["raster"] - 1
+        met = "met" if change <= -GAIN else "not met"
+        return f"annealed −{GAIN:.1%} or lower: {change:+.1%}, {met}".replace("-", "−")
+    if arm == "random":
+        return f"annealed below: {'met' if mean['annealed'] < mean['random'] else 'not met'}"
+    return ""
+
+
+if __name__ == "__main__":
+    main()
