@@ -28,7 +28,8 @@ def test_quick_studies(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert run["curve"][-1][1] == pytest.approx(math.log(64), abs=0.5)  # a few steps from guessing
     assert len({run["curve"][-1][1] for run in record["runs"]}) == 6  # orders and images changed the training
     for line in record["guidance"]["strengths"]:
-        assert line["first"] == 1 and (line["last"] < line["guidance"] or line["guidance"] == 1)
+        assert line["first"] == 1
+        assert line["last"] < line["guidance"] or line["guidance"] == 1
     assert str(data) not in json.dumps(record)
 
     monkeypatch.setattr(curves, "GeneratorRun", None)  # finished runs are not repeated
