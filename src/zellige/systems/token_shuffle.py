@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zellige.core.condition import TextFeatures
@@ -39,6 +39,8 @@ class TokenShuffleConfig(LlamaGenConfig):
         shuffle_blocks: residual networks that mix a window, before the transformer and after it.
         fusion: see `Shuffle`.
         z_loss: weight of the z-loss; the paper has 1e-5 for its largest grid.
+        embedding_rank: channels that the embeddings of codes pass through, which is how the paper finds that they
+            need few; 0 for embeddings of C channels as they are.
     """
 
     guidance: float = 7.5
@@ -47,6 +49,7 @@ class TokenShuffleConfig(LlamaGenConfig):
     shuffle_blocks: int = 2
     fusion: str = "concat"
     z_loss: float = 0.0
+    embedding_rank: int = 0
 
 
 class TokenShuffle(LlamaGen):
@@ -67,6 +70,8 @@ class TokenShuffle(LlamaGen):
             self.unshuffle = Unshuffle(config.dim, window, config.shuffle_blocks)
             init_normal(self.shuffle)
             init_normal(self.unshuffle)
+        rank = config.embedding_rank
+        self.factors = _bottleneck(config.dim, rank) if rank else None
         block = config.layout[0]
         self.register_buffer("order", cell_order(block, [config.side] * len(block)), persistent=False)
 
@@ -98,6 +103,8 @@ class TokenShuffle(LlamaGen):
     def _embed(self, ids: Tensor) -> Tensor:
         """Ids (…, W) to (…, C)."""
         embedded = super()._embed(ids)
+        if self.factors is not None:
+            embedded = self.factors(embedded)
         return embedded.squeeze(-2) if self.shuffle is None else self.shuffle(embedded)
 
     def _unembed(self, x: Tensor) -> Tensor:
@@ -106,3 +113,11 @@ class TokenShuffle(LlamaGen):
 
     def _rotary(self) -> Tensor:
         return rotary_table(torch.arange(self.prefix + self.length), self.config.dim // self.config.heads)
+
+
+def _bottleneck(dim: int, rank: int) -> nn.Sequential:
+    """A linear map of C channels through fewer; at its start the variance stays as it was."""
+    factors = nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim, bias=False)
+    for factor in factors:
+        nn.init.normal_(factor.weight, std=factor.in_features**-0.5)
+    return nn.Sequential(*factors)

@@ -118,6 +118,18 @@ def test_shuffle_knows_the_place_in_a_window_and_a_mean_does_not() -> None:
         torch.testing.assert_close(mean(x), mean(x.flip(1)))
 
 
+def test_embeddings_may_pass_through_few_channels() -> None:
+    torch.manual_seed(0)
+    model = build("token-shuffle", **{**CLASSES, "dim": 256, "side": 1, "embedding_rank": 3})
+    assert isinstance(model, TokenShuffle)
+    with torch.no_grad():
+        embedded = model._embed(torch.arange(17)[:, None])
+        assert torch.linalg.matrix_rank(embedded) == 3
+        assert embedded.std() == pytest.approx(float(model.embedding.weight.std()), rel=0.3)
+        model.embedding.weight[5] += 1.0
+        assert not torch.equal(model._embed(torch.tensor([[5]])), embedded[5:6])
+
+
 def test_z_loss_is_the_square_of_the_log_partition() -> None:
     logits = torch.tensor([[0.0, 0.0], [3.0, 3.0]])
     log2 = torch.tensor(2.0).log()
