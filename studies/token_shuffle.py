@@ -66,9 +66,9 @@ class Scale:
     images: int = 20_000
     held_out: int = 256
     codes: int = 256
-    steps: int = 400
+    steps: int = 320
     batch_size: int = 16
-    probe_steps: int = 400
+    probe_steps: int = 320
     dim: int = 128
     depth: int = 4
     heads: int = 4
