@@ -61,9 +61,15 @@ def main() -> None:
             if subprocess.run(command, check=False).returncode:
                 failed.append(row)
             else:
-                print(record(wanted.results, row, json.loads(into.read_text()), machine(), list(ROWS)))
+                print(record(wanted.results, titled(row), json.loads(into.read_text()), machine(), list(ROWS)))
     if failed:
         sys.exit(f"failed: row {', '.join(failed)}")
+
+
+def titled(row: str) -> str:
+    """The row as it is recorded: of files that it was given the names, and not where they lie."""
+    name, colon, argument = row.partition(":")
+    return f"{name}{colon}{Path(argument).name if Path(argument).exists() else argument}"
 
 
 if __name__ == "__main__":

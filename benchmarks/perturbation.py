@@ -1,15 +1,21 @@
 """Row `perturbation`: latent perturbation at 16,384 codes, 64 images of 256 tokens, against the released algorithm.
 
 The peer computes what the official function does: the distances of all tokens to all codes, the `delta` nearest
-of each, one of them for each token, and then uses the first samples of the batch.
+of each, one of them for each token, and then uses the first samples of the batch. `perturbation:FILE` takes the
+official function itself for a second peer: FILE is its authors' `latent_perturbation.py` (lxa9867/ImageFolder;
+licensed for research only, so nothing of it is here).
+
+Legend: B images of N tokens of D channels, M = B·N, K codes.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.harness import Bench, Peer, require, same_codes
 from zellige.latent.perturb import perturb, perturb_ids
@@ -20,16 +26,18 @@ CODES, BATCH, TOKENS = 16384, 64, 256
 JOBS = {64: (0.1, 1.0), 8: (0.1,)}
 """Dimension → beta: a tenth of the images in training, as released; all of them in evaluation."""
 ALPHA = 1.0
+SEED = 1
 
 
-def run(bench: Bench) -> None:
+def run(bench: Bench, file: str | None = None) -> None:
     """Require equal codes from equal draws, then compare; ours is to need a third of the memory at most."""
     delta = usual_delta((CODES,))
+    official = load_official(file) if file else None
     for dim, betas in JOBS.items():
         torch.manual_seed(0)
         quantizer = VectorQuantizer(dim, CODES, normalize=True).eval()
         z = torch.randn(BATCH, TOKENS, dim)
-        draws = torch.rand(BATCH, TOKENS), torch.randint(delta, (BATCH, TOKENS))
+        draws = drawn(delta)
         with torch.inference_mode():
             table = quantizer.embedding.project(quantizer.embedding.weight)
             clean = quantizer(z)
@@ -43,19 +51,51 @@ def run(bench: Bench) -> None:
             def theirs(z=z, clean=clean, quantizer=quantizer, draws=draws, strength=strength) -> Tensor:
                 return released(z, clean.z_q, quantizer.embedding.weight, draws=draws, **strength)
 
+            def theirs_from_file(z=z, clean=clean, quantizer=quantizer, strength=strength) -> Tensor:
+                assert official
+                return official(z, clean.z_q, quantizer.embedding.weight, **strength)
+
+            peers = [Peer("all distances, then topk, as released", theirs, target=1)]
+            if official:
+                peers.append(Peer("the official function", theirs_from_file, target=1))
             with torch.inference_mode():
-                error = float((ours() - theirs()).abs().max())
-                require(error < 1e-5 or equal != "all ids", f"latents differ by {error:.1e}")
+                for peer in peers:
+                    error = float((ours() - peer.run()).abs().max())
+                    require(error < 1e-5 or equal != "all ids", f"latents differ by {error:.1e}")
                 bench.compare(
                     f"{BATCH} images of {TOKENS} tokens, {CODES:,} codes of {dim}, delta {delta}, beta {beta:g}",
                     ("perturb", ours),
-                    [Peer("all distances, then topk, as released", theirs, target=1)],
+                    peers,
                     equal=equal,
                     memory=True,
                 )
-            timing = bench.comparisons[-1]
-            share = timing.ours.megabytes / timing.peer.megabytes
-            bench.fact(timing.job, "extra memory of ours over the peer's", f"{share:.3f}", "≤ 1/3", share <= 1 / 3)
+            for timing in bench.comparisons[-len(peers) :]:
+                share = timing.ours.megabytes / timing.peer.megabytes
+                what = f"extra memory of ours over that of: {timing.peer.name}"
+                bench.fact(timing.job, what, f"{share:.3f}", "≤ 1/3", share <= 1 / 3)
+
+
+def drawn(delta: int) -> tuple[Tensor, Tensor]:
+    """What the official function draws after `torch.manual_seed(SEED)`: uniform numbers and places (B, N)."""
+    torch.manual_seed(SEED)
+    return torch.rand(BATCH * TOKENS).view(BATCH, -1), torch.randint(delta, (BATCH * TOKENS,)).view(BATCH, -1)
+
+
+def load_official(file: str) -> Callable[..., Tensor]:
+    """The official function, taken and given (B, N, D) as `released` is, with the draws of `drawn`."""
+    spec = importlib.util.spec_from_file_location("latent_perturbation", file)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{file} is no Python file; name latent_perturbation.py of lxa9867/ImageFolder")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def call(z: Tensor, z_q: Tensor, codebook: Tensor, **strength: float) -> Tensor:
+        torch.manual_seed(SEED)
+        planes = z.mT[..., None], z_q.mT[..., None]  # a grid of one column
+        table = nn.Embedding.from_pretrained(codebook)
+        return module.add_perturbation(*planes, z.shape[-1], True, table, **strength)[..., 0].mT
+
+    return call
 
 
 def released(
