@@ -106,3 +106,16 @@ def test_requests_that_do_not_fit(zellige: Run, generator: Path, tokenizer: Path
     zellige(*line, pictures, "--metrics", "psnr").refused(2, "unknown metric of generators", "psnr")
     zellige("eval", tokenizer, pictures, "--guidance", 2).refused(2, "--guidance", "--generator")
     zellige("eval", "--generator", tokenizer, pictures).refused(2, "no generator")
+    for wrong in (-1, "nan"):
+        zellige(*line, pictures, "--guidance", wrong).refused(2, "guidance is a number from 0 up")
+
+
+def test_a_batch_that_does_not_fit(
+    zellige: Run, generator: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr("zellige.evaluate.generation.set_distances", lambda *_: means())
+    monkeypatch.setattr(library.Generator, "sample", full)
+    zellige("eval", "--generator", generator, pictures, "-o", tmp_path / "out").refused(1, "does not fit in memory")
