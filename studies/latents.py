@@ -42,7 +42,7 @@ class Autoencoder:
     dim: int = 16
     channels: int = 64
     kl: float = 3e-6
-    steps: int = 500
+    steps: int = 400
     batch_size: int = 32
 
     def recipe(self, data: Path, seed: int = 0) -> Recipe:

@@ -51,8 +51,8 @@ class Setting:
 
     channels: int = 32
     codes: int = 512
-    steps: int = 500
-    batch_size: int = 32
+    steps: int = 450
+    batch_size: int = 24
     held_out: int = 1000
     width: int = 256
     depth: int = 6

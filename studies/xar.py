@@ -51,15 +51,15 @@ class Setting:
     """
 
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
-    steps: int = 500
-    unit_steps: int = 100
-    batch_size: int = 16
+    steps: int = 450
+    unit_steps: int = 80
+    batch_size: int = 12
     dim: int = 192
     depths: tuple[int, int] = (3, 3)
     heads: tuple[int, int] = (6, 6)
     held_out: int = 512
     samples: int = 1000
-    draw_steps: int = 8
+    draw_steps: int = 6
     timed: int = 16
     timed_steps: tuple[int, int] = (4, 8)
 
