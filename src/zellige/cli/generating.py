@@ -89,12 +89,12 @@ def generate_images(
     record = make_record(images, wanted, suffix)
     if resume:
         record = _same_record(output / RECORD, record, wanted.seed)
+    encoder = _text_encoder(images.generator, wanted) if wanted.texts else None
     details = {"command": command, "environment": environment(where), "precision": str(images.precision)[6:]}
     with replacing(output / RECORD) as temporary:
         temporary.write_text(json.dumps({**record, **details}, indent=1, ensure_ascii=False) + "\n", "utf-8")
     rows = record["images"]
     missing = [row for row in rows if not (resume and (output / row["file"]).exists())]
-    encoder = _text_encoder(images.generator, wanted) if wanted.texts else None
     with progress("drawing", len(rows)) as bar:
         bar.advance(len(rows) - len(missing))
         for start in range(0, len(missing), batch_size):
@@ -143,6 +143,8 @@ def _conditions(generator: Generator, wanted: Wanted) -> list[dict[str, Any]]:
         if wanted.classes:
             raise UsageError("give --class or --text, not both")
         return [{"text": wanted.texts[i % len(wanted.texts)]} for i in numbers]
+    if generator.lacks_null():
+        raise UsageError(f"{generator.name} draws from texts; name one or several, --text")
     if generator.text_dim and wanted.classes:
         raise UsageError(f"{generator.name} takes no class but a text, see --text")
     if wanted.classes and not generator.classes:
@@ -167,7 +169,11 @@ def _text_encoder(generator: Generator, wanted: Wanted) -> TextEncoder:
     source = wanted.text_encoder or generator.config.text_encoder
     if not source:
         raise UsageError(f"{generator.name} does not say which text encoder it was trained with; add --text-encoder")
-    return TextEncoder.load(source, generator.device)
+    encoder = TextEncoder.load(source, generator.device)
+    encoder.read_for(generator.name, generator.reading())
+    if generator.lacks_null():
+        generator.set_null(encoder([""]))
+    return encoder
 
 
 def _same_record(path: Path, record: dict[str, Any], seed: int | None) -> dict[str, Any]:

@@ -14,6 +14,22 @@ from torch import Tensor
 from zellige.core.errors import UsageError, nearest
 
 
+@dataclass(frozen=True)
+class TextReading:
+    """Which of the features of a text encoder a generator reads.
+
+    Attributes:
+        skipped: last layers whose work is left out: the features are then hidden states before the final norm.
+        joint: the pooled vector lies in the space that the encoder shares with images, where it has one.
+        length: T of every text, its padding read like words, as CLIP does; 0 hides padding and has no more of it than
+            the longest text of a batch needs.
+    """
+
+    skipped: int = 0
+    joint: bool = False
+    length: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
     """Texts as an encoder of texts sees them.
@@ -24,12 +40,15 @@ class TextFeatures:
         pooled: float (B, P), a vector of each whole text, for generators that read one (`Generator.pooled`).
         scores: float (B,), how pleasing each image is to be, from 1 to 10 as predictors of aesthetics count; None
             for what the generator was set to. Generators that were not trained with scores ignore them.
+        last: float (B, T, F), what the encoder's last layer made of the texts, for decoders that read them; None
+            where these are the features themselves, or unknown.
     """
 
     features: Tensor
     mask: Tensor | None = None
     pooled: Tensor | None = None
     scores: Tensor | None = None
+    last: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 3:
@@ -50,8 +69,8 @@ class TextFeatures:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> TextFeatures:
         """The same function of each tensor that is there, such as a selection of texts."""
-        mask, pooled, scores = (None if x is None else change(x) for x in (self.mask, self.pooled, self.scores))
-        return TextFeatures(change(self.features), mask, pooled, scores)
+        others = (self.mask, self.pooled, self.scores, self.last)
+        return TextFeatures(change(self.features), *(None if part is None else change(part) for part in others))
 
 
 Condition = int | Sequence[int] | Tensor | TextFeatures | None

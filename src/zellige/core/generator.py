@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zellige.core.condition import Condition, TextFeatures, class_labels
+from zellige.core.condition import Condition, TextFeatures, TextReading, class_labels
 from zellige.core.contract import Model, Tokenizer
 from zellige.core.errors import UsageError
 from zellige.core.noise import Noise, Seed, seeds_of
@@ -135,6 +135,17 @@ class Generator(Model):
             )
         if tokens.lengths is not None and bool((tokens.lengths != tokens.num_tokens).any()):
             raise UsageError(f"{self.name} models token sequences of one length; these vary")
+
+    def reading(self) -> TextReading:
+        """Which features of a text it was made for; most generators of texts read those of the last layer."""
+        return TextReading()
+
+    def lacks_null(self) -> bool:
+        """Whether it needs the features of the empty text before it can draw, see `set_null`."""
+        return False
+
+    def set_null(self, empty: TextFeatures) -> None:
+        """Take what the text encoder makes of the empty text, where that stands for no text."""
 
     def progress(self, done: float) -> None:
         """Told before each training step which share of the training is done, 0 to 1, for what is annealed."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zellige.core.condition import Condition
+from zellige.core.condition import Condition, TextFeatures
 from zellige.core.contract import Tokenizer
 from zellige.core.errors import UsageError, ZelligeError, out_of_memory
 from zellige.core.generator import Generator
@@ -49,12 +49,18 @@ class ImageGenerator:
         try:
             with torch.autocast(self.generator.device.type, self.precision if enabled else None, enabled=enabled):
                 tokens: Tokens = self.generator.sample(condition, num=len(seeds), seed=seeds, **options)
-                return self.tokenizer.decode(tokens).float().cpu()
+                return self.tokenizer.decode(tokens, condition=self._caption(condition)).float().cpu()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             half = f"try --batch-size {len(seeds) // 2}" if len(seeds) > 1 else "take a smaller model"
             raise ZelligeError(f"a batch of {len(seeds)} does not fit in memory; {half}") from error
+
+    def _caption(self, condition: Condition) -> Tensor | None:
+        """What a decoder that reads captions, as TA-TiTok's, gets of a text: features of the encoder's last layer."""
+        if not getattr(self.tokenizer.config, "caption", 0) or not isinstance(condition, TextFeatures):
+            return None
+        return condition.features if condition.last is None else condition.last
 
 
 def open_generator(

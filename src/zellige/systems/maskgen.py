@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zellige.core.condition import TextFeatures
+from zellige.core.condition import TextFeatures, TextReading
 from zellige.core.errors import UsageError
 from zellige.core.generator import Generator
 from zellige.core.noise import Noise
@@ -128,10 +128,17 @@ class MaskGen(Generator):
     def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:
         return one_block_of_codes(spec, cls.system)
 
+    def reading(self) -> TextReading:
+        return TextReading(skipped=1, joint=True, length=self.config.text_tokens)
+
+    def lacks_null(self) -> bool:
+        """Whether the weights are released ones, which need it for guidance and without a text."""
+        return bool(self.null.isnan().any())
+
     def set_null(self, empty: TextFeatures) -> None:
         """Take what the text encoder makes of the empty text, (1, ≤ T, F) and pooled (1, F), as that of no text.
 
-        A model that is trained here begins with zeros; released weights need it for guidance and without a text.
+        A model begins with zeros, unless a recipe names a text encoder: training then asks that first.
         """
         given = self._condition(empty, 1)
         assert isinstance(given, TextFeatures)
@@ -203,7 +210,7 @@ class MaskGen(Generator):
 
     def _nothing(self, count: int) -> TextFeatures:
         """No text, `count` times."""
-        if bool(self.null.isnan().any()):
+        if self.lacks_null():
             raise UsageError(f"{self.name} does not know the empty text, which guidance needs: set_null(its features)")
         null = TextFeatures(self.null[None], self.null_mask[None], self.null_pooled[None])
         return null.each(lambda part: part.expand(count, *part.shape[1:]))

@@ -134,6 +134,10 @@ def start_generator(recipe: GeneratorRecipe, source: TokenSource, texts: TextEnc
     else:
         generator = load(recipe.generator, kind=Generator)  # type: ignore[type-abstract]
         check_made_for(generator, source)
+    if texts:
+        texts.read_for(generator.name, generator.reading())
+        if recipe.start == "fresh" or generator.lacks_null():
+            generator.set_null(texts([""]))
     generator.licence = recipe.licence or generator.licence
     return generator
 
