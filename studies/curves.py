@@ -8,19 +8,18 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from studies.common import digest, read_record, write_record
+from studies.common import Record, read_record, write_record
+from studies.runs import trained_generator
 from zellige.codec import TokenSet
 from zellige.core.generator import Generator
-from zellige.core.hub import WEIGHTS
-from zellige.train.checkpoint import CHECKPOINT
 from zellige.train.generator import GeneratorRun
 from zellige.train.generator_recipe import GeneratorRecipe
 
-BATCH = 32
+BATCH, CURVE = 32, "held-out.json"
 
 
 class Learned(NamedTuple):
@@ -41,26 +40,20 @@ class Learned(NamedTuple):
 
 
 def learn(recipe: GeneratorRecipe, place: Path, name: str, held_out: TokenSet) -> Learned:
-    """The training of `recipe` in a folder of `place`, named by what was set beside the places of files.
+    """The training of `recipe` in a folder of `place`, as `trained_generator` names it.
 
     Whenever the run writes its log, the averaged weights are measured on all of `held_out`.
     """
-    assert recipe.tokens is not None
-    text = recipe.model_dump_json(exclude={"tokens", "tokenizer"}, exclude_unset=True)
-    folder = place / f"{name}-{recipe.seed}-{digest([text, Path(recipe.tokens).name, str(len(held_out))])}"
-    path = folder / "held-out.json"
-    if not (folder / WEIGHTS).is_file():
-        run = GeneratorRun(recipe, folder, resume=(folder / CHECKPOINT).is_file())
-        curve = [point for point in _curve(path) if point[0] <= run.step]
+
+    def measure(run: GeneratorRun, line: Record) -> None:
         judged = copy.deepcopy(run.system).eval()
+        judged.load_state_dict(run.average)
+        earlier = [point for point in _curve(run.output) if point[0] < run.step]  # a run may have gone back
+        point = (run.step, cross_entropy(judged, held_out))
+        write_record(run.output / CURVE, {"curve": [*earlier, point]})
 
-        def measure(line: dict[str, Any]) -> None:
-            judged.load_state_dict(run.average)
-            curve.append((line["step"], cross_entropy(judged, held_out)))
-            write_record(path, {"curve": curve})
-
-        run.train(measure)
-    return Learned(folder, _curve(path))
+    folder = trained_generator(recipe, place, f"{name}-{len(held_out)}", watch=measure)
+    return Learned(folder, _curve(folder))
 
 
 @torch.inference_mode()
@@ -73,5 +66,5 @@ def cross_entropy(generator: Generator, held_out: TokenSet) -> float:
     return math.fsum(losses) / len(held_out)
 
 
-def _curve(path: Path) -> list[tuple[int, float]]:
-    return [(step, nats) for step, nats in read_record(path).get("curve", [])]
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    return [(step, nats) for step, nats in read_record(folder / CURVE).get("curve", [])]

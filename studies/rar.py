@@ -3,8 +3,8 @@
 `python -m studies.rar --data FOLDER` trains the same small RAR three times on the tokens of a CIFAR-10 tokenizer of
 `studies.robusttok`: in random orders that are annealed to raster order, in raster order alone, in random orders
 alone. Asked for: held-out cross-entropy in raster order is lower by 0.5 % or more than with raster order alone, and
-below that of random orders alone. Then samples of the annealed one are drawn under rising guidance: see
-`studies.classes`.
+below that of random orders alone. Then the annealed one draws with more and more guidance, as in `studies.guidance`.
+Asked for: its samples are taken for their classes more often, and cover less of the images (recall).
 
 Runs are kept beside the tokenizer, in the work folder.
 """
@@ -12,28 +12,31 @@ Runs are kept beside the tokenizer, in the work folder.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from studies.classes import QUICK, Drawing, follow, guidance_table
 from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
 from studies.curves import Learned, learn
+from studies.guidance import Guidance, Subject, curve, table_of
 from studies.measure import network
 from studies.robusttok.generation import token_set
 from studies.robusttok.pairs import Judge, run
 from studies.robusttok.settings import SETTINGS, Setting, quick
 from zellige.codec import TokenSet
+from zellige.core.tokens import layout_size
 from zellige.evaluate.environment import hardware
-from zellige.generate.images import open_generator
+from zellige.generate.images import ImageGenerator, open_generator
 from zellige.train.generator_recipe import GeneratorRecipe
 
 NAME = "rar"
 ORDERS = {"annealed": (0.5, 0.75), "raster": (0.0, 0.0), "random": (1.0, 1.0)}
 """The shares of the training between which random orders give way to raster order."""
 GAIN = 0.005
+GUIDANCE = Guidance(strengths=(1.0, 2.0, 4.0, 8.0, 16.0), samples=1000)
 SHOWN = 4
 """Points of a curve in the table."""
 
@@ -96,19 +99,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(NAME, str(__doc__).partition("\n")[0], "robusttok")
     parser.set_defaults(seeds=1)
     wanted = parse(parser, arguments)
-    setting, orders, drawing = SETTINGS["cifar10"], Orders(), Drawing()
+    setting, orders, guidance = SETTINGS["cifar10"], Orders(), GUIDANCE
     if wanted.scale == "quick":
-        setting, drawing = quick(setting), replace(drawing, **QUICK)
+        setting, guidance = quick(setting), replace(guidance, strengths=(1.0, 4.0), samples=8, probed=24)
         orders = Orders(images=(10, 16), held_out=12, steps=4, batch_size=4, dim=16, depth=1, heads=2, hidden=16)
-    record = study(setting, orders, drawing, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+    record = study(setting, orders, guidance, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = f"{orders_table(record)}\n\n{guidance_table(record)}"
+    shown = f"{orders_table(record)}\n\n{table_of(record)}\n\n{verdicts_of(record)}"
     if wanted.output is None:
         splice(ROOT / "docs" / "studies.md", NAME, shown)
     print(shown)
 
 
-def study(setting: Setting, orders: Orders, drawing: Drawing, seeds: int, data: Path, work: Path) -> Record:
+def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data: Path, work: Path) -> Record:
     """The record of all runs."""
     held_out = replace(setting.held_out, source=str(data / setting.held_out.source))
     judge = Judge(held_out.load(), network())
@@ -124,8 +127,8 @@ def study(setting: Setting, orders: Orders, drawing: Drawing, seeds: int, data: 
                 finished[images, arm, seed] = learned
                 runs.append({"images": images, "arm": arm, "seed": seed, "curve": learned.curve})
                 print(f"{images} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
-    annealed = open_generator(str(finished[max(orders.images), "annealed", 0].folder), str(model))
-    train = TokenSet(token_set(model, sources, max(orders.images)))
+    images = open_generator(str(finished[max(orders.images), "annealed", 0].folder), str(model))
+    subject = Subject("RAR, annealed", images, data / setting.held_out.source, sources[0])
     return {
         "study": NAME,
         "paper": "arXiv 2411.00776",
@@ -135,7 +138,9 @@ def study(setting: Setting, orders: Orders, drawing: Drawing, seeds: int, data: 
         ),
         "held_out": orders.held_out,
         "runs": runs,
-        "guidance": follow(annealed, train, test, judge.features, drawing),
+        "drawing": {"strengths": guidance.strengths, "samples": guidance.samples, "probed": guidance.probed},
+        "weights": [_weights(images, strength) for strength in guidance.strengths],
+        "subjects": {"rar": curve(subject, guidance, judge.features)},
         "hardware": hardware(torch.device("cpu")),
     }
 
@@ -153,6 +158,33 @@ def orders_table(record: Record) -> str:
     return table(("nats a token, raster order", *(f"step {step}" for step in shown), "asked for"), rows)
 
 
+def verdicts_of(record: Record) -> str:
+    """What the strongest guidance is to change, and the weights of the schedule at the first and the last token."""
+    points, samples = record["subjects"]["rar"]["points"], record["drawing"]["samples"]
+    none, most = points[0], points[-1]
+    deviation = math.sqrt(sum(point["agreement"] * (1 - point["agreement"]) for point in (none, most)) / samples)
+    rises, falls = most["agreement"] - none["agreement"], most["recall"] - none["recall"]
+    first, last = record["weights"][-1]
+    rows = [
+        ("class agreement rises", f"{rises:+.1%} ± {2 * deviation:.1%}", _met(rises > 2 * deviation)),
+        ("recall falls", f"{falls:+.3f}", _met(falls < 0)),
+        (
+            "the schedule begins at 1 and ends below",
+            f"{first:g} and {last:.3f}",
+            _met(first == 1 and last < most["guidance"]),
+        ),
+    ]
+    head = (f"guidance {most['guidance']:g} beside {none['guidance']:g}", "", "asked for")
+    return table(head, [(words, found.replace("-", "−"), met) for words, found, met in rows])
+
+
+def _weights(images: ImageGenerator, strength: float) -> tuple[float, float]:
+    """Of guidance at the first and the last token."""
+    generator = images.generator
+    guide, tokens = generator.settings({"guidance": strength}).guide(), layout_size(generator.spec.layout)
+    return guide.at(0.0), guide.at((tokens - 1) / tokens)
+
+
 def _at(record: Record, images: int, arm: str, step: int) -> list[float]:
     """Nats of all seeds at a step."""
     runs = [found for found in record["runs"] if (found["images"], found["arm"]) == (images, arm)]
@@ -164,11 +196,14 @@ def _verdict(arm: str, ends: dict[str, list[float]]) -> str:
     mean = {name: interval(values).mean for name, values in ends.items()}
     if arm == "raster":
         change = mean["annealed"] / mean["raster"] - 1
-        met = "met" if change <= -GAIN else "not met"
-        return f"annealed −{GAIN:.1%} or lower: {change:+.1%}, {met}".replace("-", "−")
+        return f"annealed −{GAIN:.1%} or lower: {change:+.1%}, {_met(change <= -GAIN)}".replace("-", "−")
     if arm == "random":
-        return f"annealed below: {'met' if mean['annealed'] < mean['random'] else 'not met'}"
+        return f"annealed below: {_met(mean['annealed'] < mean['random'])}"
     return ""
+
+
+def _met(holds: bool) -> str:
+    return "met" if holds else "not met"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from studies.common import Record, digest, read_record, write_record
@@ -24,12 +25,17 @@ def trained_tokenizer(recipe: Recipe, place: Path, name: str) -> Path:
 
 
 def trained_generator(
-    recipe: GeneratorRecipe, place: Path, name: str, change: Callable[[Generator], object] | None = None
+    recipe: GeneratorRecipe,
+    place: Path,
+    name: str,
+    change: Callable[[Generator], object] | None = None,
+    watch: Callable[[GeneratorRun, Record], object] | None = None,
 ) -> Path:
     """The same of a generator; `place` belongs to its tokenizer.
 
     Args:
         change: what is done to the generator before it is trained; `name` tells runs with and without it apart.
+        watch: called with the run and each line of its log.
     """
     text = recipe.model_dump_json(exclude={"data": {"train"}, "tokenizer": True}, exclude_unset=True)
     folder = _folder(recipe, text, place, name)
@@ -37,7 +43,7 @@ def trained_generator(
         run = GeneratorRun(recipe, folder, (folder / CHECKPOINT).is_file())
         if change is not None:
             change(run.system)
-        run.train(None)
+        run.train(partial(watch, run) if watch is not None else None)
     return folder
 
 

@@ -23,9 +23,10 @@ from typing import Any
 
 import torch
 
-from studies.common import ROOT, Record, digest, interval, options, parse, read_record, splice, table, write_record
+from studies.common import ROOT, Record, digest, interval, options, parse, splice, table, write_record
 from studies.curves import Learned, learn
 from studies.patches import PatchCodes
+from studies.runs import kept
 from zellige.codec import TokenSet
 from zellige.core.generator import Generator
 from zellige.core.hub import WEIGHTS, load
@@ -127,7 +128,7 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
         for size, codes in patches.items()
     }
     fine, coarse = sets[2], sets[4]
-    pace = _kept(work / f"training-{digest([repr(scale)])}.json", lambda: training_pace(scale, fine[0], work))
+    pace = kept(work / f"training-{digest([repr(scale)])}.json", lambda: training_pace(scale, fine[0], work))
     longer = round(scale.steps * pace[WINDOWS] / pace[PLAIN])
     runs, probes, models = [], [], {}
     for seed in range(seeds):
@@ -142,7 +143,7 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
             learned = learn(scale.recipe(coarse[0], config, scale.probe_steps, seed), work, "rank", coarse[1])
             probes.append({"share": share, "rank": config["embedding_rank"], "seed": seed, "bits": _bits(learned)})
             print(f"rank {config['embedding_rank']}, seed {seed}: {_bits(learned):.3f} bits", flush=True)
-    drawing = _kept(work / f"drawing-{digest([repr(scale)])}.json", lambda: drawing_pace(scale, models))
+    drawing = kept(work / f"drawing-{digest([repr(scale)])}.json", lambda: drawing_pace(scale, models))
     return {
         "study": NAME,
         "paper": "arXiv 2504.17789",
@@ -251,13 +252,6 @@ def _bits(learned: Learned) -> float:
 
 def _met(holds: bool) -> str:
     return "met" if holds else "not met"
-
-
-def _kept(path: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """What was measured once: how long a run is depends on it."""
-    if not path.is_file():
-        write_record(path, measure())
-    return read_record(path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies import curves, token_shuffle
+from studies import runs, token_shuffle
 from studies.patches import PatchCodes
 from studies.token_shuffle import CONFIGS, LONGER, MEAN, PLAIN, SHARES, WINDOWS, probe_table, windows_table
 
@@ -30,7 +30,7 @@ def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["psnr"]["2"] > record["psnr"]["4"]
     assert str(data) not in json.dumps(record)
 
-    monkeypatch.setattr(curves, "GeneratorRun", None)  # finished runs are not repeated
+    monkeypatch.setattr(runs, "GeneratorRun", None)  # finished runs are not repeated
     for name in ("training_pace", "drawing_pace"):
         monkeypatch.setattr(token_shuffle, name, None)
     token_shuffle.main(options)
