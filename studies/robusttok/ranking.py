@@ -32,7 +32,8 @@ BASE = SETTINGS["cifar10"]
 MILD = {"beta": 0.1, "delta": BASE.codes // 40}
 """Perturbation at the paper's share of images and neighbourhood, but at full strength to the end."""
 FSQ = replace(BASE, dim=3, quantizer="fsq", quantizer_settings={"levels": [8, 8, 8]})
-BSQ = replace(BASE, dim=9, quantizer="bsq")
+SHORT = replace(BASE, finish=250)
+HALF = replace(BASE, steps=BASE.steps // 2, finish=BASE.finish // 2)
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,24 @@ class Variant:
 VARIANTS = {
     "512": Variant(BASE),
     "512 robust": Variant(BASE, "robust"),
-    "128": Variant(replace(BASE, codes=128)),
+    "512 robust short": Variant(SHORT, "robust"),
     "2048": Variant(replace(BASE, codes=2048)),
-    "2048 robust": Variant(replace(BASE, codes=2048), "robust"),
+    "128": Variant(replace(BASE, codes=128)),
     "FSQ": Variant(FSQ),
-    "512 short": Variant(replace(BASE, steps=BASE.steps // 2, finish=BASE.finish // 2)),
+    "512 short": Variant(SHORT),
+    "512 half": Variant(HALF),
     "512 mild": Variant(replace(BASE, perturbation=MILD), "robust"),
     "512 dim 4": Variant(replace(BASE, dim=4)),
-    "BSQ": Variant(BSQ),
-    "FSQ robust": Variant(FSQ, "robust"),
 }
-"""Tokenizers of 64 tokens: 512 unit-length codes of 16 dimensions unless named otherwise."""
+"""Tokenizers of 64 tokens. Unless named otherwise, codes are 512 of unit length in 16 dimensions and training is 1,800
+steps; short is 1,250 and half is 900. FSQ has 512 codes too."""
 GENERATORS = {
     "next token": Generation(),
     "masked": Generation(
         generator="maskgit/small",
         config={"attention_dropout": 0.0, "label_smoothing": 0.0},
-        sampling={"steps": 12, "choice_temperature": 4.5},
+        samples=1000,
+        sampling={"steps": 8, "choice_temperature": 4.5},
     ),
 }
 PREDICTORS = {"clean": "rFD", "perturbed": "pFD", "psnr": "PSNR", "nats": "cross-entropy"}
