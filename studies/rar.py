@@ -52,7 +52,7 @@ class Orders:
         dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
     """
 
-    images: tuple[int, ...] = (2000, 20_000)
+    images: tuple[int, ...] = (2000,)
     held_out: int = 512
     steps: int = 400
     batch_size: int = 32
