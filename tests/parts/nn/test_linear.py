@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from zellige.nn.linear import FEW, Linear
+from zellige.nn.linear import FEW, SHORT, Linear
 
 
 def pair(channels: int, out: int, bias: bool) -> tuple[Linear, nn.Linear]:
@@ -34,6 +34,12 @@ def test_gradients(rows: int) -> None:
         layer(x).square().sum().backward()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_long_inputs_are_left_to_torch() -> None:
+    ours, theirs = pair(SHORT // 2 + 8, 8, False)
+    x = torch.randn(2, SHORT // 2 + 8)
+    assert torch.equal(ours(x), theirs(x))
 
 
 def test_other_types_are_left_to_torch() -> None:
