@@ -120,4 +120,4 @@ def quick(setting: Setting) -> Setting:
     """The same in seconds, to see that everything runs; its figures say nothing."""
     held_out = replace(setting.held_out, images=min(setting.held_out.images, 8), crops=min(setting.held_out.crops, 2))
     codes = 64 if setting.quantizer == "vq" else setting.codes
-    return replace(setting, held_out=held_out, codes=codes, channels=16, batch_size=8, steps=4, finish=2)
+    return replace(setting, held_out=held_out, codes=codes, channels=16, batch_size=10, steps=4, finish=2)
