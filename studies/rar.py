@@ -36,7 +36,7 @@ NAME = "rar"
 ORDERS = {"annealed": (0.5, 0.75), "raster": (0.0, 0.0), "random": (1.0, 1.0)}
 """The shares of the training between which random orders give way to raster order."""
 GAIN = 0.005
-GUIDANCE = Guidance(strengths=(1.0, 2.0, 4.0, 8.0, 16.0), samples=1000)
+GUIDANCE = Guidance(strengths=(1.0, 4.0, 16.0), samples=500, probed=3000)
 SHOWN = 4
 """Points of a curve in the table."""
 

@@ -63,12 +63,12 @@ class Scale:
         drawn: samples at a time where drawing is timed.
     """
 
-    images: int = 20_000
-    held_out: int = 256
+    images: int = 10_000
+    held_out: int = 128
     codes: int = 256
-    steps: int = 320
-    batch_size: int = 16
-    probe_steps: int = 240
+    steps: int = 400
+    batch_size: int = 8
+    probe_steps: int = 320
     dim: int = 128
     depth: int = 4
     heads: int = 4
