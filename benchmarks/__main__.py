@@ -24,17 +24,24 @@ ROWS = {
     "4": "lookup_free",
     "5": "vq16",
     "6": "tiling",
+    "7": "next_token",
     "9": "frechet",
     "12a": "data",
     "folder": "folder",
+    "masked": "masked",
+    "official": "official",
+    "order": "order",
     "perturbation": "perturbation",
+    "sampling": "sampling",
     "step": "training_step",
 }
 """Modules by the name of their row. A row that takes an argument is asked for as ``row:argument``."""
+OF_A_CHECKOUT = ("official",)
+"""Rows that run code of others from a folder, their argument: not among those that run unless told."""
 
 
 def main() -> None:
-    """Run the rows named on the command line, all by default."""
+    """Run the rows named on the command line, by default all that need no checkout."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=7, help="timings of each side")
@@ -44,6 +51,8 @@ def main() -> None:
     wanted = parser.parse_args()
     if unknown := {row for row in wanted.rows if row.partition(":")[0] not in ROWS}:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if bare := set(wanted.rows) & set(OF_A_CHECKOUT):
+        parser.error(f"row {', '.join(bare)} takes the folder of a checkout, as {min(bare)}:FOLDER")
     torch.set_num_threads(wanted.threads)
     if wanted.into:
         bench = Bench(wanted.rounds)
@@ -52,7 +61,7 @@ def main() -> None:
         wanted.into.write_text(json.dumps(bench.record()))
         return
     failed = []
-    for row in wanted.rows or ROWS:
+    for row in wanted.rows or [row for row in ROWS if row not in OF_A_CHECKOUT]:
         print(f"row {row}: {ROWS[row.partition(':')[0]]}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             into = Path(folder) / "row.json"

@@ -81,6 +81,17 @@ def peak_extra(run: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1e3
 
 
+def read_bandwidth(megabytes: int = 400, repeats: int = 5) -> float:
+    """GB/s at which memory is read: the best of some sums over an array that no cache holds."""
+    x = torch.ones(megabytes * 250_000)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        x.sum()
+        best = min(best, time.perf_counter() - start)
+    return megabytes / 1e3 / best
+
+
 class MemoryWatch:
     """Samples this process's resident memory, in MB, ten times a second while it is entered."""
 
