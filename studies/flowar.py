@@ -46,8 +46,8 @@ class Setting:
     """
 
     autoencoders: dict[str, Autoencoder] = field(default_factory=dict)
-    steps: int = 260
-    batch_size: int = 12
+    steps: int = 160
+    batch_size: int = 8
     dim: int = 192
     depths: tuple[int, int] = (3, 3)
     heads: tuple[int, int] = (3, 3)

@@ -51,8 +51,8 @@ class Setting:
 
     channels: int = 32
     codes: int = 512
-    steps: int = 450
-    batch_size: int = 24
+    steps: int = 250
+    batch_size: int = 16
     held_out: int = 1000
     width: int = 256
     depth: int = 6
