@@ -4,7 +4,8 @@
 `studies.robusttok`: in random orders that are annealed to raster order, in raster order alone, in random orders
 alone. Asked for: held-out cross-entropy in raster order is lower by 0.5 % or more than with raster order alone, and
 below that of random orders alone. Then the annealed one draws with more and more guidance, as in `studies.guidance`.
-Asked for: its samples are taken for their classes more often, and cover less of the images (recall).
+Asked for: its samples are taken for their classes more often, and are less diverse: those of a class lie closer
+together, and they cover less of the images (recall).
 
 Runs are kept beside the tokenizer, in the work folder.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ import torch
 
 from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
 from studies.curves import Learned, learn
-from studies.guidance import Guidance, Subject, curve, table_of
+from studies.guidance import DRAWN, Guidance, Subject, curve, table_of
 from studies.measure import network
 from studies.robusttok.generation import token_set
 from studies.robusttok.pairs import Judge, run
@@ -30,6 +32,7 @@ from zellige.codec import TokenSet
 from zellige.core.tokens import layout_size
 from zellige.evaluate.environment import hardware
 from zellige.generate.images import ImageGenerator, open_generator
+from zellige.metrics.features import FeatureNetwork
 from zellige.train.generator_recipe import GeneratorRecipe
 
 NAME = "rar"
@@ -101,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parse(parser, arguments)
     setting, orders, guidance = SETTINGS["cifar10"], Orders(), GUIDANCE
     if wanted.scale == "quick":
-        setting, guidance = quick(setting), replace(guidance, strengths=(1.0, 4.0), samples=8, probed=24)
+        setting, guidance = quick(setting), replace(guidance, strengths=(1.0, 4.0), samples=20, probed=24)
         orders = Orders(images=(10, 16), held_out=12, steps=4, batch_size=4, dim=16, depth=1, heads=2, hidden=16)
     record = study(setting, orders, guidance, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
@@ -140,6 +143,7 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
         "runs": runs,
         "drawing": {"strengths": guidance.strengths, "samples": guidance.samples, "probed": guidance.probed},
         "weights": [_weights(images, strength) for strength in guidance.strengths],
+        "spread": [_spread(images, strength, guidance.samples, judge.features) for strength in guidance.strengths],
         "subjects": {"rar": curve(subject, guidance, judge.features)},
         "hardware": hardware(torch.device("cpu")),
     }
@@ -148,14 +152,15 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
 def orders_table(record: Record) -> str:
     """Held-out cross-entropy along the training: a row for each of `ORDERS` and each number of images."""
     steps = [step for step, _ in record["runs"][0]["curve"]]
-    shown = [steps[round(len(steps) * (i + 1) / SHOWN) - 1] for i in range(SHOWN)]
+    shown = steps[len(steps) % SHOWN :][len(steps) // SHOWN - 1 :: len(steps) // SHOWN]
     rows = []
     for images in sorted({found["images"] for found in record["runs"]}):
         ends = {arm: _at(record, images, arm, shown[-1]) for arm in ORDERS}
         for arm in ORDERS:
             values = [interval(_at(record, images, arm, step)).show(".3f") for step in shown]
-            rows.append((f"{images:,} images, {arm}", *values, _verdict(arm, ends)))
-    return table(("nats a token, raster order", *(f"step {step}" for step in shown), "asked for"), rows)
+            lowest = interval(_lowest(record, images, arm)).show(".3f")
+            rows.append((f"{images:,} images, {arm}", *values, lowest, _verdict(arm, ends)))
+    return table(("nats a token, raster order", *(f"step {step}" for step in shown), "lowest", "asked for"), rows)
 
 
 def verdicts_of(record: Record) -> str:
@@ -164,9 +169,11 @@ def verdicts_of(record: Record) -> str:
     none, most = points[0], points[-1]
     deviation = math.sqrt(sum(point["agreement"] * (1 - point["agreement"]) for point in (none, most)) / samples)
     rises, falls = most["agreement"] - none["agreement"], most["recall"] - none["recall"]
+    tight = record["spread"][-1] / record["spread"][0] - 1
     first, last = record["weights"][-1]
     rows = [
         ("class agreement rises", f"{rises:+.1%} ± {2 * deviation:.1%}", _met(rises > 2 * deviation)),
+        ("spread within a class falls", f"{tight:+.1%}", _met(tight < 0)),
         ("recall falls", f"{falls:+.3f}", _met(falls < 0)),
         (
             "the schedule begins at 1 and ends below",
@@ -183,6 +190,22 @@ def _weights(images: ImageGenerator, strength: float) -> tuple[float, float]:
     generator = images.generator
     guide, tokens = generator.settings({"guidance": strength}).guide(), layout_size(generator.spec.layout)
     return guide.at(0.0), guide.at((tokens - 1) / tokens)
+
+
+@torch.no_grad()
+def _spread(images: ImageGenerator, strength: float, samples: int, features: FeatureNetwork) -> float:
+    """Mean squared distance of features of samples from the mean of their class; as many samples of each class."""
+    seeds = torch.arange(samples)
+    classes = seeds % images.generator.classes
+    parts = seeds.split(DRAWN)
+    found = torch.cat([features(images.draw(classes[part], part.tolist(), guidance=strength)) for part in parts])
+    return statistics.fmean(float(found[classes == label].var(0).sum()) for label in classes.unique())
+
+
+def _lowest(record: Record, images: int, arm: str) -> list[float]:
+    """Nats of all seeds where their curve is lowest."""
+    runs = [found for found in record["runs"] if (found["images"], found["arm"]) == (images, arm)]
+    return [min(nats for _, nats in found["curve"]) for found in runs]
 
 
 def _at(record: Record, images: int, arm: str, step: int) -> list[float]:

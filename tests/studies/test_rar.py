@@ -58,7 +58,7 @@ def test_table_of_orders_says_what_was_met() -> None:
         for arm, end in (("annealed", 1.98), ("raster", 2.0), ("random", 1.98))
     ]
     lines = orders_table({"runs": runs}).splitlines()
-    assert "| 1.980 |" in lines[2]
+    assert lines[2].endswith("| 4.980 | 3.980 | 2.980 | 1.980 | 1.980 |  |")
     assert "−1.0%, met" in lines[3]
     assert "not met" in lines[4]
 
@@ -67,7 +67,13 @@ def test_table_of_orders_says_what_was_met() -> None:
 def test_verdicts_of_guidance(agreement: float, recall: float, words: str) -> None:
     none = {"guidance": 1.0, "agreement": 0.5, "recall": 0.5}
     points = [none, {"guidance": 4.0, "agreement": agreement, "recall": recall}]
-    record = {"subjects": {"rar": {"points": points}}, "drawing": {"samples": 100}, "weights": [[1, 1], [1.0, 3.9]]}
+    spread = [2.0, 2.0 + recall - 0.5]
+    record = {
+        "spread": spread,
+        "subjects": {"rar": {"points": points}},
+        "drawing": {"samples": 100},
+        "weights": [[1, 1], [1.0, 3.9]],
+    }
     lines = verdicts_of(record).splitlines()
-    assert [line.endswith(f" {words} |") for line in lines[2:4]] == [True, True]
-    assert lines[4].endswith("| 1 and 3.900 | met |")
+    assert [line.endswith(f" {words} |") for line in lines[2:5]] == [True] * 3
+    assert lines[5].endswith("| 1 and 3.900 | met |")
