@@ -29,7 +29,7 @@ def trained_generator(
     place: Path,
     name: str,
     change: Callable[[Generator], object] | None = None,
-    watch: Callable[[GeneratorRun, Record], object] | None = None,
+    watch: Callable[[GeneratorRun, Record], None] | None = None,
 ) -> Path:
     """The same of a generator; `place` belongs to its tokenizer.
 
