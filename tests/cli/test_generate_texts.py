@@ -68,7 +68,9 @@ def test_what_texts_need(
 ) -> None:
     decoder = library.load(tokenizer, kind=library.Tokenizer)
     sizes = {**TINY["maskgen"], "layout": ((3, 3),), "codebook": decoder.codebook, "text_dim": DIM}
-    model = library.build("maskgen", **{**sizes, "text_tokens": LENGTH, "fingerprint": decoder.fingerprint()})
+    model = library.build(
+        "maskgen", **{**sizes, "text_tokens": LENGTH, "text_encoder": "", "fingerprint": decoder.fingerprint()}
+    )
     for unknown in (model.null, model.null_pooled):
         unknown.fill_(torch.nan)  # as released weights come
     write_model(model, tmp_path / "model" / WEIGHTS)

@@ -89,7 +89,7 @@ def test_a_sample_depends_on_its_seed_and_not_on_its_batch(model: Generator, gui
     again = model.sample(condition, seed=[7, 8, 9], guidance=guidance)
     alone = model.sample(row(condition, 1), seed=8, guidance=guidance)
     torch.testing.assert_close(again.data, together.data, rtol=0, atol=0)
-    torch.testing.assert_close(alone.data, together[1].data)
+    torch.testing.assert_close(alone.data, together[1].data, rtol=1e-4, atol=1e-5)  # a diffusion magnifies rounding
     assert not torch.equal(model.sample(condition, seed=100, guidance=guidance).data, together.data)
 
 

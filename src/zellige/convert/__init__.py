@@ -74,6 +74,7 @@ def _adapters() -> tuple[Adapter, ...]:
     from zellige.convert.llamagen import LlamaGenAdapter
     from zellige.convert.llamagen_vq import LlamaGenVQAdapter
     from zellige.convert.maskgen import MaskGenAdapter
+    from zellige.convert.maskgen_kl import MaskGenKLAdapter
     from zellige.convert.maskgit import MaskGITAdapter
     from zellige.convert.maskgit_flax import FlaxMaskGITVQGANAdapter
     from zellige.convert.maskgit_vqgan import MAGEVQGANAdapter, MaskGITVQGANAdapter
@@ -103,6 +104,7 @@ def _adapters() -> tuple[Adapter, ...]:
         TiTokBERTAdapter(),
         TiTokUViTAdapter(),
         MaskGenAdapter(),
+        MaskGenKLAdapter(),
     )
 
 

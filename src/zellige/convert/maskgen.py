@@ -58,27 +58,17 @@ class MaskGenAdapter(Adapter):
     def modules(self, config: Any) -> Pairs:
         yield from (("embeddings", "embedding"), ("lm_head", "head"), ("norm.linear", "norm.modulation.linear"))
         yield from (("text_embed_proj", "text_in"), ("cond_pooled_proj", "condition"))
-        for i in range(config.depth):
-            for official, ours in _IMAGE if i == config.depth - 1 else (*_IMAGE, *_TEXT):
-                yield f"blocks.{i}.{official}", f"trunk.blocks.{i}.{ours}"
-        last = config.depth - 1
-        yield f"blocks.{last}.norm1_context.linear", f"trunk.blocks.{last}.text_norm.modulation.linear"
+        yield from joint_modules("blocks", config.depth)
 
     def tensors(self, config: Any) -> Pairs:
         return (("pos_embed", "positions"),)
 
     def joined(self, config: Any) -> Iterable[tuple[str, Mapping[str, int]]]:
-        for i in range(config.depth):
-            own, text = ((f"blocks.{i}.attn.{name}" for name in names) for names in (_QKV, _TEXT_QKV))
-            yield f"trunk.blocks.{i}.image.attention.qkv", dict.fromkeys(own, 1)
-            if i < config.depth - 1:
-                yield f"trunk.blocks.{i}.text.attention.qkv", dict.fromkeys(text, 1)
-            else:
-                yield f"trunk.blocks.{i}.text_keys", dict.fromkeys(list(text)[1:], 1)
+        return joint_joined("blocks", config.depth)
 
     def rearranged(self, name: str, value: Tensor) -> Tensor:
         """Scale and shift of a norm without gate are the other way round there."""
-        return _swapped(value) if "norm.modulation.linear." in name else value
+        return swapped(value) if "norm.modulation.linear." in name else value
 
     def differences(self, state: State, model: Model) -> str:
         return super().differences(_plain(state), model)
@@ -92,7 +82,7 @@ class MaskGenAdapter(Adapter):
 
     def _official_tensors(self, model: Model) -> dict[str, Tensor]:
         tensors, last = super()._official_tensors(model), f"blocks.{model.config.depth - 1}.norm1_context.linear."
-        return {key: _swapped(v) if key.startswith(("norm.linear.", last)) else v for key, v in tensors.items()}
+        return {key: swapped(v) if key.startswith(("norm.linear.", last)) else v for key, v in tensors.items()}
 
 
 _TABLE, _HEAD, _BLOCKS = "embeddings.weight", "lm_head.weight", "blocks.{}.attn.to_q.weight"
@@ -118,12 +108,38 @@ def _plain(state: State) -> dict[str, Tensor]:
 
     Of two names for one tensor the head's is what an official model was given last.
     """
-    unread = f"blocks.{count(state, _BLOCKS) - 1}.attn.add_q_proj."
-    plain = {key: value for key, value in state.items() if not key.startswith(unread)}
+    plain = without_unread(state, "blocks")
     if _HEAD in plain and "lm_head.bias" not in plain:
         plain[_TABLE] = plain.pop(_HEAD)
     return plain
 
 
-def _swapped(value: Tensor) -> Tensor:
+def joint_modules(blocks: str, depth: int) -> Pairs:
+    """Official modules and ours of a `JointTransformer` in ``trunk``, its blocks called `blocks`."""
+    for i in range(depth):
+        for official, ours in _IMAGE if i == depth - 1 else (*_IMAGE, *_TEXT):
+            yield f"{blocks}.{i}.{official}", f"trunk.blocks.{i}.{ours}"
+    last = depth - 1
+    yield f"{blocks}.{last}.norm1_context.linear", f"trunk.blocks.{last}.text_norm.modulation.linear"
+
+
+def joint_joined(blocks: str, depth: int) -> Iterable[tuple[str, Mapping[str, int]]]:
+    """The queries, keys and values of the same."""
+    for i in range(depth):
+        own, text = ([f"{blocks}.{i}.attn.{name}" for name in names] for names in (_QKV, _TEXT_QKV))
+        yield f"trunk.blocks.{i}.image.attention.qkv", dict.fromkeys(own, 1)
+        if i < depth - 1:
+            yield f"trunk.blocks.{i}.text.attention.qkv", dict.fromkeys(text, 1)
+        else:
+            yield f"trunk.blocks.{i}.text_keys", dict.fromkeys(text[1:], 1)
+
+
+def without_unread(state: State, blocks: str) -> dict[str, Tensor]:
+    """A state dict without the queries of the text in the last block."""
+    unread = f"{blocks}.{count(state, f'{blocks}.{{}}.attn.to_q.weight') - 1}.attn.add_q_proj."
+    return {key: value for key, value in state.items() if not key.startswith(unread)}
+
+
+def swapped(value: Tensor) -> Tensor:
+    """Scale and shift, which official norms without gate have the other way round."""
     return torch.cat(value.chunk(2)[::-1])

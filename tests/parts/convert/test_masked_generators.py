@@ -14,6 +14,7 @@ from zellige.convert import _fitting_presets, identify, load_official
 from zellige.convert.adapter import Adapter
 from zellige.convert.enat import ENATAdapter
 from zellige.convert.maskgen import MaskGenAdapter
+from zellige.convert.maskgen_kl import MaskGenKLAdapter
 from zellige.convert.maskgit import MaskGITAdapter
 from zellige.convert.titok_maskgit import TiTokBERTAdapter, TiTokUViTAdapter
 from zellige.core.errors import DataError
@@ -22,6 +23,7 @@ from zellige.core.registry import card, system_class
 SMALL: dict[str, Any] = {"layout": ((3, 3),), "codebook": (19,), "classes": 1000, "dim": 128}
 SEQUENCE: dict[str, Any] = {"layout": ((9,),), "codebook": (19,), "classes": 3, "dim": 64, "depth": 2, "hidden": 96}
 MASKGEN: dict[str, Any] = {**SEQUENCE, "classes": 0, "text_dim": 10, "score_waves": 6}
+LATENTS: dict[str, Any] = {**MASKGEN, "codebook": (), "latent_dim": 5, "head_width": 20, "head_depth": 2}
 FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
     "maskgit": (MaskGITAdapter(), {**SMALL, "depth": 2, "heads": 4, "hidden": 96}),
     "enat": (ENATAdapter(), {**SMALL, "encoder_depth": 3, "decoder_depth": 2, "heads": 2}),
@@ -29,6 +31,7 @@ FAMILIES: dict[str, tuple[Adapter, dict[str, Any]]] = {
     "titok-uvit": (TiTokUViTAdapter(), {**SEQUENCE, "network": "skip"}),
     "maskgen": (MaskGenAdapter(), {**MASKGEN, "tied": True, "spare": 1001}),
     "maskgen-untied": (MaskGenAdapter(), {**MASKGEN, "tied": False, "spare": 3}),
+    "maskgen-kl": (MaskGenKLAdapter(), LATENTS),
 }
 
 
@@ -108,6 +111,26 @@ def test_the_shapes_of_titoks_files_are_recognised(family: str, preset: str) -> 
 @pytest.mark.parametrize("preset", ["vq-l", "vq-xl"])
 def test_the_shapes_of_maskgens_files_are_recognised(preset: str) -> None:
     check_released(MaskGenAdapter(), f"maskgen/{preset}")
+
+
+@pytest.mark.parametrize("preset", ["l", "xl"])
+def test_the_shapes_of_maskgen_kls_files_are_recognised(preset: str) -> None:
+    check_released(MaskGenKLAdapter(), f"maskgen-kl/{preset}")
+
+
+def test_norms_of_the_transformer_are_turned_and_those_of_the_head_are_not() -> None:
+    state = official("maskgen-kl")
+    unread = {"decoder_blocks.1.attn.add_q_proj.weight": torch.ones(64, 64)}
+    weights = MaskGenKLAdapter().build({**state, **unread}, **LATENTS).state_dict()
+    for official_name, name in (
+        ("decoder_norm", "norm"),
+        ("decoder_blocks.1.norm1_context", "trunk.blocks.1.text_norm"),
+    ):
+        scale, shift = state[f"{official_name}.linear.weight"].chunk(2)
+        assert torch.equal(weights[f"{name}.modulation.linear.weight"], torch.cat([shift, scale]))
+    head = state["diffloss.net.final_layer.adaLN_modulation.1.weight"]
+    assert torch.equal(weights["head.norm.modulation.linear.weight"], head)
+    assert weights["null"].isnan().all()
 
 
 @pytest.mark.parametrize("name", ["embeddings.weight", "lm_head.weight"])
