@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ import torch
 from torch import Tensor
 
 from studies.charts import Panel, around, picture_grid, write_sheet
-from studies.common import ROOT, Record, options, parse, splice, table, write_record
+from studies.common import ROOT, Record, digest, options, parse, splice, table, write_record
 from studies.measure import BATCH, network
 from studies.probe import ClassProbe
 from studies.robusttok import pairs
 from studies.robusttok.generation import tokenize
 from studies.robusttok.settings import SETTINGS, quick
+from studies.runs import kept
 from zellige.core.hub import WEIGHTS
 from zellige.core.pixels import from_uint8, to_uint8
 from zellige.data import open_images
@@ -71,7 +73,7 @@ class Guidance:
     strengths: tuple[float, ...] = (1.0, 1.25, 1.5, 2.0, 3.0)
     images: int = 50_000
     probed: int = 5000
-    samples: int = 2000
+    samples: int = 1000
     training: tuple[str, ...] = ()
 
 
@@ -124,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     features = network()
     record = {"study": NAME, "guidance": vars(guidance), "recipe": RECIPE, "subjects": {}}
     for subject in subjects:
-        record["subjects"][subject.images.generator.name] = curve(subject, guidance, features)
+        kept_in = work / NAME
+        record["subjects"][subject.images.generator.name] = curve(subject, guidance, features, kept_in)
     record["environment"] = environment(torch.device("cpu"))
     folder = wanted.output or ROOT / "studies" / "results"
     pictures = wanted.output or ROOT / "docs" / "images"
@@ -157,15 +160,16 @@ def emoji(data: Path) -> Subject:
     return Subject("emoji, 64 px", open_generator("zellige-emoji"), data / EMOJI, data / EMOJI)
 
 
-def curve(subject: Subject, guidance: Guidance, features: ImageFeatures) -> Record:
+def curve(subject: Subject, guidance: Guidance, features: ImageFeatures, work: Path) -> Record:
     """The figures of each strength, and how often the probe is right about the references themselves."""
-    classes = subject.images.generator.classes
-    probe = ClassProbe.fit(features, labelled(subject.fitted, guidance.probed), classes)
-    points = []
+    generator, points = subject.images.generator, []
+    probe = ClassProbe.fit(features, labelled(subject.fitted, guidance.probed), generator.classes)
+    judged = f"{generator.fingerprint()} {subject.references.name} {guidance.samples} {guidance.probed}"
     for strength in guidance.strengths:
-        points.append({"guidance": strength, **measure(subject, strength, guidance.samples, features, probe)})
+        place = work / f"{subject.references.stem}-{strength}-{digest([judged])}.json"
+        measured = partial(measure, subject, strength, guidance.samples, features, probe)
+        points.append({"guidance": strength, **kept(place, measured)})
         print(f"{subject.title}, guidance {strength}: gFD {points[-1]['gfd']:.1f}", flush=True)
-    generator = subject.images.generator
     return {
         "title": subject.title,
         "fingerprint": generator.fingerprint(),
