@@ -13,7 +13,10 @@ from tests.cli.conftest import Run
 from tests.contract.tiny import TINY
 from zellige.codec import TokenSetWriter
 from zellige.codec.schema import TokenSetInfo, arrow_table, parquet_writer
+from zellige.core.registry import cards, system_class
 from zellige.core.tokens import Tokens
+from zellige.train.generator_recipe import GeneratorRecipe
+from zellige.train.recipe import load_recipe
 
 PRINT = "0" * 16
 OFF = ("steps=2", "batch_size=3", "checkpoint_every=9", "log_every=1", "sample_every=0")
@@ -54,6 +57,14 @@ def test_every_generator_learns_from_a_token_set(system: str, zellige: Run, tmp_
     trained = library.load(tmp_path / "run", kind=library.Generator)
     assert (trained.system, trained.classes, trained.config.fingerprint) == (system, 3, PRINT)
     assert trained.spec.layout == ((2, 4),)
+
+
+def test_no_generator_is_without_a_small_recipe() -> None:
+    for name, card in cards().items():
+        if card.status == "available" and card.kind != "base" and issubclass(system_class(name), library.Generator):
+            recipe = load_recipe(f"{name}/small")
+            assert isinstance(recipe, GeneratorRecipe)
+            assert recipe.generator == f"{name}/small"
 
 
 @pytest.mark.parametrize(
