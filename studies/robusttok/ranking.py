@@ -58,17 +58,34 @@ VARIANTS = {
 }
 """Tokenizers of 64 tokens. Unless named otherwise, codes are 512 of unit length in 16 dimensions and training is 1,800
 steps; short is 1,250 and half is 900. FSQ has 512 codes too."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A generator, and the tokenizers that are ranked by its samples."""
+
+    generation: Generation
+    tokenizers: tuple[str, ...]
+
+
 GENERATORS = {
-    "next token": Generation(),
-    "masked": Generation(
-        generator="maskgit/small",
-        config={"attention_dropout": 0.0, "label_smoothing": 0.0},
-        samples=1000,
-        sampling={"steps": 8, "choice_temperature": 4.5},
+    "next token": Judged(
+        Generation(), ("512", "512 robust", "512 robust short", "2048", "128", "FSQ", "512 short", "512 half")
+    ),
+    "masked": Judged(
+        Generation(
+            generator="maskgit/small",
+            config={"attention_dropout": 0.0, "label_smoothing": 0.0},
+            samples=1000,
+            sampling={"steps": 8, "choice_temperature": 4.5},
+        ),
+        ("512", "512 robust", "2048", "128", "FSQ", "512 half"),
     ),
 }
 PREDICTORS = {"clean": "rFD", "perturbed": "pFD", "psnr": "PSNR", "nats": "cross-entropy"}
 """What tokenizers are ranked by; the last is of a generator's tokens, and so needs one."""
+Means = Mapping[str, Mapping[str, float]]
+"""Figures by the name of a tokenizer."""
 SETTLES = ("perturbed", "clean")
 """Asked for: the first is correlated more closely than the second."""
 
@@ -84,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     variants, generators = VARIANTS, GENERATORS
     if wanted.scale == "quick":
         variants = {name: replace(variant, setting=quick(variant.setting)) for name, variant in variants.items()}
-        generators = {kind: quick_generation(generation) for kind, generation in generators.items()}
+        generators = {
+            kind: replace(judged, generation=quick_generation(judged.generation)) for kind, judged in generators.items()
+        }
     chosen = {name: variants[name] for name in wanted.only or variants}
     runs = collect(chosen, generators, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     if wanted.only:
@@ -99,37 +118,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def collect(
-    variants: Mapping[str, Variant], generators: Mapping[str, Generation], seeds: int, data: Path, work: Path
+    variants: Mapping[str, Variant], generators: Mapping[str, Judged], seeds: int, data: Path, work: Path
 ) -> list[Record]:
-    """Train and measure all generators on the tokens of all tokenizers, unless that is done."""
+    """Train and measure the generators on the tokens of their tokenizers, unless that is done."""
     held_out = replace(BASE.held_out, source=str(data / BASE.held_out.source))
     (images,) = {variant.setting.held_out.images for variant in variants.values()}
     judge = pairs.Judge(replace(held_out, images=images).load(), network())
     runs = []
     for name, variant in variants.items():
-        for seed in range(seeds):
-            for kind, generation in generators.items():
-                found = run(variant.setting, generation, variant.arm, seed, data, work, judge)
+        for kind, judged in generators.items():
+            for seed in range(seeds if name in judged.tokenizers else 0):
+                found = run(variant.setting, judged.generation, variant.arm, seed, data, work, judge)
                 runs.append({"tokenizer": name, "generator": kind, **found})
                 figures = ", ".join(f"{words} {found[key]:.2f}" for key, words in PREDICTORS.items())
                 print(f"{name}, {kind}, seed {seed}: gFD {found['gfd']:.2f}, {figures}", flush=True)
     return runs
 
 
-def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generators: Mapping[str, Generation]) -> Record:
+def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generators: Mapping[str, Judged]) -> Record:
     """Runs, their means over seeds, correlations, and all that was set."""
-    places = {name: means(runs, name) for name in variants}
+    found = {kind: means(runs, kind) for kind in generators}
     return {
         "study": NAME,
         "paper": "arXiv 2503.08354",
         "title": BASE.title,
         "grid": GRID.describe(),
         "tokenizers": {name: describe(variant) for name, variant in variants.items()},
-        "generators": {kind: vars(generation) for kind, generation in generators.items()},
+        "generators": {kind: vars(judged.generation) for kind, judged in generators.items()},
         "runs": list(runs),
-        "means": places,
-        "correlations": {key: correlations(places, key) for key in PREDICTORS},
-        "differences": differences(places),
+        "means": found,
+        "correlations": {kind: correlations(means) for kind, means in found.items()},
+        "differences": {kind: difference(means) for kind, means in found.items()},
     }
 
 
@@ -140,39 +159,36 @@ def describe(variant: Variant) -> Record:
     return {"codes": variant.setting.codes, "arm": variant.arm, "recipes": [json.loads(pairs.text(r)) for r in both]}
 
 
-def means(runs: Sequence[Record], name: str) -> dict[str, dict[str, float]]:
-    """The figures of a tokenizer over seeds, for each generator."""
-    found: dict[str, dict[str, float]] = {}
-    for kind in dict.fromkeys(line["generator"] for line in runs):
+def means(runs: Sequence[Record], kind: str) -> Means:
+    """The figures of the tokenizers of a generator, over seeds."""
+    found = {}
+    for name in dict.fromkeys(line["tokenizer"] for line in runs if line["generator"] == kind):
         lines = [line for line in runs if (line["tokenizer"], line["generator"]) == (name, kind)]
-        found[kind] = {key: statistics.fmean(line[key] for line in lines) for key in ("gfd", *PREDICTORS)}
+        found[name] = {key: statistics.fmean(line[key] for line in lines) for key in ("gfd", *PREDICTORS)}
     return found
 
 
-def listed(places: Mapping[str, Mapping[str, Mapping[str, float]]], kind: str, key: str) -> np.ndarray:
-    """One figure of all tokenizers, (n,), beside the generator `kind`."""
-    return np.array([found[kind][key] for found in places.values()])
+def listed(found: Means, key: str) -> np.ndarray:
+    """One figure of all tokenizers, (n,)."""
+    return np.array([figures[key] for figures in found.values()])
 
 
-def correlations(places: Mapping[str, Mapping[str, Mapping[str, float]]], key: str) -> Record:
-    """Rank correlations of a figure with gFD, for each generator: ρ and its interval and chance, and τ."""
-    found = {}
-    for kind in next(iter(places.values())):
-        x, y = listed(places, kind, key), listed(places, kind, "gfd")
+def correlations(found: Means) -> Record:
+    """Rank correlations of each figure with gFD: ρ and its interval and chance, and τ."""
+    result, y = {}, listed(found, "gfd")
+    for key in PREDICTORS:
+        x = listed(found, key)
         low, high = bootstrap(x, y, of=spearman)
         rho, tau = float(spearman(x, y)), float(kendall(x, y))
-        found[kind] = {"rho": rho, "low": low, "high": high, "chance": chance(x, y), "tau": tau}
-    return found
+        result[key] = {"rho": rho, "low": low, "high": high, "chance": chance(x, y), "tau": tau}
+    return result
 
 
-def differences(places: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Record:
-    """Spearman's ρ of pFD with gFD less that of rFD, for each generator, and its interval."""
-    found = {}
-    for kind in next(iter(places.values())):
-        lists = [listed(places, kind, key) for key in (*SETTLES, "gfd")]
-        low, high = bootstrap(*lists, of=_advantage)
-        found[kind] = {"difference": float(_advantage(*lists)), "low": low, "high": high}
-    return found
+def difference(found: Means) -> Record:
+    """Spearman's ρ of pFD with gFD less that of rFD, and its interval."""
+    lists = [listed(found, key) for key in (*SETTLES, "gfd")]
+    low, high = bootstrap(*lists, of=_advantage)
+    return {"difference": float(_advantage(*lists)), "low": low, "high": high}
 
 
 def _advantage(perturbed: np.ndarray, clean: np.ndarray, gfd: np.ndarray) -> np.ndarray:
@@ -180,33 +196,26 @@ def _advantage(perturbed: np.ndarray, clean: np.ndarray, gfd: np.ndarray) -> np.
 
 
 def tokenizers_of(record: Record) -> str:
-    """A table of all tokenizers, those with the best samples of next tokens first."""
-    kinds = list(record["generators"])
-    places = sorted(record["means"].items(), key=lambda item: item[1][kinds[0]]["gfd"])
+    """A table of all tokenizers, those with the best samples of the first generator first."""
+    first, *others = record["means"].values()
     rows = []
-    for name, found in places:
-        first = found[kinds[0]]
-        figures = [f"{first['clean']:.2f}", f"{first['perturbed']:.2f}", f"{first['psnr']:.2f}"]
-        rows.append(
-            (name, str(record["tokenizers"][name]["codes"]), *figures, *(f"{found[k]['gfd']:.2f}" for k in kinds))
-        )
-    return table((record["title"], "K", "rFD", "pFD", "PSNR, dB", *(f"gFD, {kind}" for kind in kinds)), rows)
+    for name, found in sorted(first.items(), key=lambda item: item[1]["gfd"]):
+        figures = [f"{found[key]:.2f}" for key in ("clean", "perturbed", "psnr", "gfd")]
+        more = [f"{other[name]['gfd']:.2f}" if name in other else "" for other in others]
+        rows.append((name, str(record["tokenizers"][name]["codes"]), *figures, *more))
+    return table((record["title"], "K", "rFD", "pFD", "PSNR, dB", *(f"gFD, {kind}" for kind in record["means"])), rows)
 
 
 def correlations_of(record: Record) -> str:
     """A table of Spearman's ρ with gFD, with its interval and chance, and Kendall's τ."""
-    kinds = list(record["generators"])
-    head = [part for kind in kinds for part in (f"ρ, {kind}", "p", "τ")]
-    rows = []
-    for key, words in PREDICTORS.items():
-        cells = []
-        for kind in kinds:
-            found = record["correlations"][key][kind]
-            cells += [_with_interval(found["rho"], found), f"{found['chance']:.3f}", _signed(found["tau"])]
-        rows.append((words, *cells))
-    lines = [record["differences"][kind] for kind in kinds]
-    less = [part for found in lines for part in (_with_interval(found["difference"], found), "", "")]
-    return table(("rank correlation with gFD", *head), [*rows, ("pFD less rFD", *less)])
+    head, rows = [], {key: [words] for key, words in (*PREDICTORS.items(), ("", "pFD less rFD"))}
+    for kind, found in record["correlations"].items():
+        head += [f"ρ, {kind}, n = {len(record['means'][kind])}", "p", "τ"]
+        for key, figures in found.items():
+            rows[key] += [_with_interval(figures["rho"], figures), f"{figures['chance']:.3f}", _signed(figures["tau"])]
+        less = record["differences"][kind]
+        rows[""] += [_with_interval(less["difference"], less), "", ""]
+    return table(("rank correlation with gFD", *head), rows.values())
 
 
 def verdict(record: Record) -> str:
@@ -222,13 +231,12 @@ def verdict(record: Record) -> str:
 def draw(record: Record, path: Path) -> None:
     """gFD over rFD and over pFD, a mark for each tokenizer; a row for each generator."""
     rows = []
-    for kind in record["generators"]:
-        places = {name: found[kind] for name, found in record["means"].items()}
+    for kind, places in record["means"].items():
         y = around("gFD", [found["gfd"] for found in places.values()])
         row = []
         for key in reversed(SETTLES):
             marks = [_mark(name, record["tokenizers"][name]["arm"], found, key) for name, found in places.items()]
-            rho = record["correlations"][key][kind]["rho"]
+            rho = record["correlations"][kind][key]["rho"]
             title = f"{kind}: ρ = {_signed(rho)}"
             row.append(Panel(title, marks, around(PREDICTORS[key], [found[key] for found in places.values()]), y))
         rows.append(row)

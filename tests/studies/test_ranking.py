@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_bootstrap_interval_holds_the_correlation() -> None:
 
 
 def test_tokenizers_and_generators_of_other_studies_are_shared() -> None:
-    base, first = VARIANTS["512"].setting, GENERATORS["next token"]
+    base, first = VARIANTS["512"].setting, GENERATORS["next token"].generation
     assert (base, first) == (SETTINGS["cifar10"], Generation())
     apart = set()
     for variant in VARIANTS.values():
@@ -75,8 +76,10 @@ def test_runs_kept_by_earlier_versions_are_found() -> None:
 
 
 def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("512", "512 mild", "FSQ")
+    names = ("512", "512 robust", "FSQ")
     monkeypatch.setattr(ranking, "VARIANTS", {name: VARIANTS[name] for name in names})
+    judged = {kind: replace(found, tokenizers=names) for kind, found in GENERATORS.items()}
+    monkeypatch.setattr(ranking, "GENERATORS", judged)
     work, output = data / "work", data / "output"
     options = ["--data", str(data), "--scale", "quick", "--work", str(work), "--output", str(output)]
     main([*options, "--only", "512"])
@@ -91,7 +94,7 @@ def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["gfd"] > 0
         assert found["nats"] == pytest.approx(math.log(codes), abs=0.7)  # two steps from guessing
     for kind in GENERATORS:
-        rho = [record["correlations"][key][kind]["rho"] for key in ("perturbed", "clean")]
+        rho = [record["correlations"][kind][key]["rho"] for key in ("perturbed", "clean")]
         assert record["differences"][kind]["difference"] == pytest.approx(rho[0] - rho[1])
     assert (output / "robusttok-ranking.svg").read_text("utf-8").count('class="mark"') == 12
     assert str(data) not in json.dumps(record)
