@@ -41,6 +41,7 @@ class Reconstruction:
             ``quantized`` (B, N, D) after it, with its gradient path.
         losses: the tokenizer's own losses, already weighted: codebook, commitment, entropy, …
         stats: scalars to log: usage, perplexity, …
+        scores: of a teacher's codes (B, K, h, w), where the tokenizer paints by way of them.
     """
 
     output: Tensor
@@ -49,6 +50,7 @@ class Reconstruction:
     quantized: Tensor
     losses: dict[str, Tensor] = field(default_factory=dict)
     stats: dict[str, Tensor] = field(default_factory=dict)
+    scores: Tensor | None = None
 
 
 class Model(nn.Module):
@@ -252,6 +254,13 @@ class Tokenizer(Model):
             for name, part in self.named_children():
                 part.train(mode and name in self.decoding)
         return self
+
+    def follow(self, teacher: Tokenizer) -> None:
+        """Get ready to learn the codes of a frozen tokenizer, and take over what paints them; most tokenizers do not.
+
+        Raises `UsageError` if `forward` does not score its codes, `Reconstruction.scores`.
+        """
+        raise UsageError(f"{self.name} predicts no teacher's codes: leave loss.teacher out")
 
     def last_layer(self) -> Tensor:
         """The weight that makes the pixels: what adaptive loss weights differentiate at."""

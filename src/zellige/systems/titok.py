@@ -14,7 +14,7 @@ Legend: B samples, N latent tokens, C channels, D dimensions of a token, T capti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +29,22 @@ from zellige.encoders.query import QueryEncoder
 from zellige.nn.convnet import ConvConfig
 from zellige.nn.vitnet import ViTConfig
 from zellige.quantize import make_quantizer
+from zellige.systems.vqgan import VQGAN
+
+_PAINTING = (
+    "channels",
+    "multipliers",
+    "decoder_blocks",
+    "middle_blocks",
+    "latent",
+    "patch",
+    "norm",
+    "bias",
+    "shortcut",
+    "resample",
+    "attention",
+)
+"""Fields of `ConvConfig` that decide what a decoder computes."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +155,42 @@ class TiTok(Tokenizer):
 
     def pixels(self, z_q: Tensor, caption: Tensor | None = None) -> Tensor:
         """Quantized latents (B, N, D), and the caption (B, T, F) of models that read it, to pixels, unclamped."""
+        return self._painted(z_q, caption)[0]
+
+    def _painted(self, z_q: Tensor, caption: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `pixels`, and the scores of the teacher's codes (B, K, h, w), if the model has a teacher."""
         x = self.features(z_q, caption)
-        return (self.painter(x) if self.config.head == "codes" else self.smooth(x)) * 2 - 1
+        if self.config.head == "pixels":
+            return self.smooth(x) * 2 - 1, None
+        scores = self.painter.logits(x)
+        return self.painter.paint(scores) * 2 - 1, scores
 
     def forward(self, x: Tensor) -> Reconstruction:
         """As in the contract; `UsageError` for models that read captions, which training does not pass on."""
         z = self.latents(x)
         q = self.quantize(z, x)
-        return Reconstruction(self.pixels(q.z_q), self._tokens(q.ids, q.z_q), z, q.z_q, q.losses, q.stats)
+        output, scores = self._painted(q.z_q)
+        return Reconstruction(output, self._tokens(q.ids, q.z_q), z, q.z_q, q.losses, q.stats, scores)
+
+    @torch.no_grad()
+    def follow(self, teacher: Tokenizer) -> None:
+        """Paint with the decoder and the codes of a MaskGIT VQGAN, which are not trained any more."""
+        if self.config.head != "codes":
+            super().follow(teacher)
+        if not isinstance(teacher, VQGAN) or teacher.config.pixel_range != "unit":
+            raise UsageError(f"the teacher of {self.name} is a maskgit-vqgan, not {teacher.name}")
+        theirs = ConvConfig(**{key.name: getattr(teacher.config, key.name) for key in fields(ConvConfig)})
+        for key in _PAINTING:
+            ours, other = getattr(self.config.teacher, key), getattr(theirs, key)
+            if ours != other:
+                raise UsageError(f"{self.name} paints with {key} {ours}, {teacher.name} with {other}: make them agree")
+        if teacher.codebook != (self.config.teacher_codes,):
+            raise UsageError(f"teacher_codes is {self.config.teacher_codes}; {teacher.name} has {teacher.codebook[0]}")
+        codes = teacher.quantizer.lookup(torch.arange(self.config.teacher_codes))
+        self.painter.codes.weight.copy_(teacher.project_out(codes.T[None, :, :, None])[0, :, :, 0].T)
+        self.painter.painter.load_state_dict(teacher.decoder.state_dict())
+        for part in (self.painter.codes, self.painter.painter):
+            part.requires_grad_(False)
 
     def last_layer(self) -> Tensor:
         return self.painter.painter.conv_out.weight if self.config.head == "codes" else self.smooth.weight

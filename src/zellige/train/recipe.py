@@ -70,6 +70,19 @@ class Adversarial(Part):
     optimizer: AdversaryOptimizer = AdversaryOptimizer()
 
 
+class Teacher(Part):
+    """The codes of a frozen tokenizer, for tokenizers that predict them, which is how TiTok begins.
+
+    Attributes:
+        tokenizer: what `zellige.load` takes; None leaves the term out. Its decoder becomes part of what is trained,
+            and stays as it is: to train that too, go on without a teacher.
+        weight: of the cross-entropy.
+    """
+
+    tokenizer: str | None = None
+    weight: float = Field(1.0, gt=0)
+
+
 class Loss(Part):
     """Weights of the loss terms; the quantizer adds its own."""
 
@@ -78,6 +91,7 @@ class Loss(Part):
     charbonnier: float = Field(0.0, ge=0)
     perceptual: Perceptual = Perceptual()
     adversarial: Adversarial = Adversarial()
+    teacher: Teacher = Teacher()
 
     @property
     def pixel(self) -> dict[str, float]:
@@ -86,8 +100,8 @@ class Loss(Part):
 
     @model_validator(mode="after")
     def _something_to_reconstruct(self) -> Self:
-        if not any(self.pixel.values()) and not self.perceptual.weight:
-            raise ValueError("give one of mse, l1, charbonnier and perceptual a weight above zero")
+        if not any(self.pixel.values()) and not self.perceptual.weight and self.teacher.tokenizer is None:
+            raise ValueError("give one of mse, l1, charbonnier and perceptual a weight above zero, or name a teacher")
         return self
 
 

@@ -31,6 +31,7 @@ from zellige.train.optim import copy_statistics, make_optimizer, restore_statist
 from zellige.train.recipe import Recipe
 from zellige.train.run import TrainingRun
 from zellige.train.samples import COLUMNS, save_samples
+from zellige.train.teacher import make_teacher
 from zellige.train.techniques import make_techniques
 
 
@@ -67,6 +68,9 @@ class TokenizerRun(TrainingRun[Recipe, Tokenizer, Tensor]):
         tokenizer = start_tokenizer(recipe)
         _check_crop(recipe.data.crop, tokenizer)
         self.system = tokenizer.to(self.accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = make_teacher(recipe.loss.teacher, self.system)
+        if self.teacher:
+            self.teacher.to(self.accelerator.device)
         if recipe.trains == "decoder":
             self.system.freeze_codes()
         self.techniques = make_techniques(recipe, self.system)
@@ -121,6 +125,10 @@ class TokenizerRun(TrainingRun[Recipe, Tokenizer, Tensor]):
         terms, stats = pixel_loss(result.output, x, settings.pixel), dict(result.stats)
         if self.perceptual:
             terms["perceptual"] = settings.perceptual.weight * self.perceptual(result.output, x)
+        if self.teacher:
+            assert result.scores is not None
+            nats, stats["teacher_accuracy"] = self.teacher(result.scores, x)
+            terms["teacher"] = settings.teacher.weight * nats
         if share and self.critic:
             reconstruction = torch.stack(list(terms.values())).sum()
             judged, found = self.critic.judge(result.output, reconstruction, self.system.last_layer())
