@@ -68,7 +68,7 @@ class Scale:
     codes: int = 256
     steps: int = 400
     batch_size: int = 8
-    probe_steps: int = 320
+    probe_steps: int = 200
     dim: int = 128
     depth: int = 4
     heads: int = 4
