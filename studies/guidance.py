@@ -37,7 +37,7 @@ from zellige.evaluate.generation import evaluate_generator
 from zellige.evaluate.svg import Axis, Series
 from zellige.generate.images import ImageGenerator, open_generator
 from zellige.metrics.distribution import FeatureDistances
-from zellige.metrics.features import ImageFeatures
+from zellige.metrics.features import FeatureNetwork
 from zellige.metrics.neighbours import TORCH_FIDELITY
 from zellige.train.checkpoint import CHECKPOINT
 from zellige.train.generator import train_generator
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work, data = wanted.work / wanted.scale, wanted.data
     subjects = [cifar(guidance, data, work, small), emoji(data)]
     features = network()
-    record = {"study": NAME, "guidance": vars(guidance), "recipe": RECIPE, "subjects": {}}
+    record: Record = {"study": NAME, "guidance": vars(guidance), "recipe": RECIPE, "subjects": {}}
     for subject in subjects:
         kept_in = work / NAME
         record["subjects"][subject.images.generator.name] = curve(subject, guidance, features, kept_in)
@@ -160,7 +160,7 @@ def emoji(data: Path) -> Subject:
     return Subject("emoji, 64 px", open_generator("zellige-emoji"), data / EMOJI, data / EMOJI)
 
 
-def curve(subject: Subject, guidance: Guidance, features: ImageFeatures, work: Path) -> Record:
+def curve(subject: Subject, guidance: Guidance, features: FeatureNetwork, work: Path) -> Record:
     """The figures of each strength, and how often the probe is right about the references themselves."""
     generator, points = subject.images.generator, []
     probe = ClassProbe.fit(features, labelled(subject.fitted, guidance.probed), generator.classes)
@@ -179,7 +179,7 @@ def curve(subject: Subject, guidance: Guidance, features: ImageFeatures, work: P
     }
 
 
-def measure(subject: Subject, strength: float, samples: int, features: ImageFeatures, probe: ClassProbe) -> Record:
+def measure(subject: Subject, strength: float, samples: int, features: FeatureNetwork, probe: ClassProbe) -> Record:
     """The figures of the samples of one strength, drawn from the same seeds as those of any other."""
     images = Kept(subject.images)
     result = evaluate_generator(

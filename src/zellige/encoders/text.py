@@ -48,7 +48,7 @@ class TextEncoder:
         try:
             clip = AutoConfig.from_pretrained(source).model_type in _CLIP
             words = AutoTokenizer.from_pretrained(source)
-            network = (CLIPTextModelWithProjection if clip else AutoModelForTextEncoding).from_pretrained(source)
+            network: Any = (CLIPTextModelWithProjection if clip else AutoModelForTextEncoding).from_pretrained(source)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"no text encoder at '{source}': {reason(error)}; name a folder that holds one, or one on the Hub"

@@ -12,6 +12,7 @@ its place. Texts are those of `maskgen`. Legend: B samples, T text tokens, L lat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -136,7 +137,7 @@ class MaskGenKL(TextGenerator):
         data = latents[masked].float().repeat(self.config.repeats, 1)[None]
         given = vectors[masked].repeat(self.config.repeats, 1)[None]
         steps = torch.randint(STEPS, data.shape[:2], device=self.device)
-        loss = diffusion_loss(lambda x, at: self.head(x, at, given), data, steps, torch.randn_like(data))
+        loss = diffusion_loss(partial(self.head, condition=given), data, steps, torch.randn_like(data))
         return {"diffusion": loss.mean()}
 
     def _sample(self, condition: Tensor | TextFeatures | None, noise: Noise, settings: MaskGenKLConfig) -> Tensor:
@@ -159,7 +160,7 @@ class MaskGenKL(TextGenerator):
             weight = guidance.at(1 - max(stay, 1) / self.length) if guidance.active else 1.0
             given = given if weight != 1 else given[:count]
             drawn = sample_diffusion(
-                lambda x, at, given=given: self.head(x, at, given),
+                partial(self.head, condition=given),
                 noise.normal(left - stay, settings.latent_dim),
                 settings.diffusion_steps,
                 noise,
