@@ -19,7 +19,7 @@ from zellige.core.noise import Noise
 from zellige.systems.token_shuffle import TokenShuffle
 
 SIDE, CODES, CLASSES = 16, 4096, 10
-WIDTH, HEADS, HIDDEN, DEPTH = 768, 12, 2048, 4
+WIDTH, HEADS, HIDDEN, DEPTH = 768, 12, 2048, 2
 BATCHES = (1, 16)
 GUIDANCE = 2.0
 

@@ -7,10 +7,12 @@ smallest released one, with fewer blocks, so that the row is short. Nothing of t
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -56,7 +58,7 @@ def run(bench: Bench, folder: str) -> None:
         )
 
 
-def official(folder: Path) -> tuple[str, Draw, Generator, dict[str, float]]:
+def official(folder: Path) -> tuple[str, Draw, Generator, dict[str, Any]]:
     """Name and sampler of the code in a checkout, our model with its weights, and the options that fit."""
     for inside, open_theirs in (("autoregressive/models/generate.py", _llamagen), ("modeling/rar.py", _rar)):
         if (folder / inside).is_file():
@@ -65,13 +67,11 @@ def official(folder: Path) -> tuple[str, Draw, Generator, dict[str, float]]:
     raise UsageError(f"{folder} is no checkout of FoundationVision/LlamaGen or bytedance/1d-tokenizer")
 
 
-def _llamagen() -> tuple[str, Draw, Generator, dict[str, float]]:
-    from autoregressive.models.generate import generate
-    from autoregressive.models.gpt import ModelArgs, Transformer
-
-    theirs = Transformer(
-        ModelArgs(dim=WIDTH, n_layer=DEPTH, n_head=HEADS, vocab_size=16384, block_size=SIDE**2, num_classes=CLASSES)
-    )
+def _llamagen() -> tuple[str, Draw, Generator, dict[str, Any]]:
+    gpt = importlib.import_module("autoregressive.models.gpt")
+    generate = importlib.import_module("autoregressive.models.generate").generate
+    numbers = {"dim": WIDTH, "n_layer": DEPTH, "n_head": HEADS, "vocab_size": 16384}
+    theirs = gpt.Transformer(gpt.ModelArgs(**numbers, block_size=SIDE**2, num_classes=CLASSES))
     _fill(theirs)
     ours = LlamaGenAdapter().build(theirs.state_dict(), layout=((SIDE, SIDE),))
 
@@ -82,10 +82,9 @@ def _llamagen() -> tuple[str, Draw, Generator, dict[str, float]]:
     return "LlamaGen's generate", draw, ours, {"guidance": 2.0, "temperature": 1.0}
 
 
-def _rar() -> tuple[str, Draw, Generator, dict[str, float]]:
+def _rar() -> tuple[str, Draw, Generator, dict[str, Any]]:
     with patch.dict(sys.modules, _stand_ins()):
-        from modeling.rar import RAR
-
+        rar = importlib.import_module("modeling.rar")
     generator = {
         "hidden_size": WIDTH,
         "num_hidden_layers": DEPTH,
@@ -96,10 +95,10 @@ def _rar() -> tuple[str, Draw, Generator, dict[str, float]]:
         "dropout": 0.1,
         "attn_drop": 0.1,
     }
-    numbers = SimpleNamespace(**generator, get=generator.get)
-    theirs = RAR(
-        SimpleNamespace(model=SimpleNamespace(generator=numbers, vq_model=SimpleNamespace(codebook_size=1024)))
+    model = SimpleNamespace(
+        generator=SimpleNamespace(**generator, get=generator.get), vq_model=SimpleNamespace(codebook_size=1024)
     )
+    theirs = rar.RAR(SimpleNamespace(model=model))
     _fill(theirs)
     ours = RARAdapter().build(theirs.state_dict())
 
@@ -123,10 +122,10 @@ def _stand_ins() -> dict[str, ModuleType]:
 
     Their package would import training losses and torchvision with the base class.
     """
-    modules, layers, timm = ModuleType("modeling.modules"), ModuleType("timm.layers"), ModuleType("timm")
-    modules.BaseModel = nn.Module  # type: ignore[attr-defined]
-    layers.Mlp = _Mlp  # type: ignore[attr-defined]
-    return {"modeling.modules": modules, "timm": timm, "timm.layers": layers}
+    found = {name: ModuleType(name) for name in ("modeling.modules", "timm", "timm.layers")}
+    vars(found["modeling.modules"])["BaseModel"] = nn.Module
+    vars(found["timm.layers"])["Mlp"] = _Mlp
+    return found
 
 
 class _Mlp(nn.Module):
