@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import studies.enat
 from studies.common import ROOT, Record, options, parse, splice, write_record
 from studies.enat.report import tables_of
-from studies.enat.runs import costs, prepare, run
+from studies.enat.runs import by_frequency, costs, prepare, run
 from studies.enat.settings import ARMS, QUICK, RATIOS, Scale
 from studies.robusttok.settings import SETTINGS, Setting, quick
 from zellige.codec import TokenSet
@@ -22,10 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study and write its record and tables."""
     parser = options(NAME, str(studies.enat.__doc__).partition("\n")[0], "robusttok")
     parser.set_defaults(seeds=SEEDS)
+    parser.add_argument("--steps", type=int, help=f"of training of the first arm; {Scale().steps:,} unless told")
     wanted = parse(parser, arguments)
     setting, scale = SETTINGS["cifar10"], Scale()
     if wanted.scale == "quick":
         setting, scale = quick(setting), QUICK
+    scale = replace(scale, steps=wanted.steps or scale.steps)
     record = study(setting, scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
     shown = tables_of(record)
@@ -52,6 +54,7 @@ def study(setting: Setting, scale: Scale, seeds: int, data: Path, work: Path) ->
         "scale": vars(scale),
         "arms": ARMS,
         "ratios": RATIOS,
+        "frequencies": by_frequency(TokenSet(material.tokens), TokenSet(material.held_out)),
         "costs": {arm: {"training": one, **asdict(image), "saved": image.saved} for arm, (one, image) in cost.items()},
         "runs": runs,
     }

@@ -124,6 +124,14 @@ def measure(folder: Path, arm: str, seed: int, scale: Scale, material: Material)
     return record | {"environment": environment(torch.device("cpu"))}
 
 
+def by_frequency(tokens: TokenSet, held_out: TokenSet) -> float:
+    """Nats a token of held-out images, if all that is known are the frequencies of codes in the training set."""
+    (codes,) = tokens.info.codebook
+    counts = torch.bincount(tokens.tokens(range(len(tokens))).data.flatten(), minlength=codes) + 1.0
+    ids = held_out.tokens(range(len(held_out))).data.flatten()
+    return float(F.nll_loss((counts / counts.sum()).log().expand(len(ids), codes), ids))
+
+
 @torch.inference_mode()
 def cross_entropy(
     model: MaskedGenerator, ids: Tensor, labels: Tensor, shares: list[float], *, anew: bool = False

@@ -46,7 +46,7 @@ class Scale:
 
     images: int = 20_000
     batch_size: int = 32
-    steps: int = 240
+    steps: int = 2000
     counted: int = 32
     width: int = 192
     heads: int = 3
