@@ -21,13 +21,14 @@ from pathlib import Path
 
 import torch
 
-from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
+from studies.common import ROOT, Record, digest, interval, options, parse, splice, table, write_record
 from studies.curves import Learned, learn
 from studies.guidance import DRAWN, Guidance, Subject, curve, table_of
 from studies.measure import network
 from studies.robusttok.generation import token_set
 from studies.robusttok.pairs import Judge, run
 from studies.robusttok.settings import SETTINGS, Setting, quick
+from studies.runs import kept
 from zellige.codec import TokenSet
 from zellige.core.tokens import layout_size
 from zellige.evaluate.environment import hardware
@@ -130,7 +131,9 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
                 finished[images, arm, seed] = learned
                 runs.append({"images": images, "arm": arm, "seed": seed, "curve": learned.curve})
                 print(f"{images} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
-    images = open_generator(str(finished[max(orders.images), "annealed", 0].folder), str(model))
+    annealed = finished[max(orders.images), "annealed", 0].folder
+    images = open_generator(str(annealed), str(model))
+    guided = annealed / f"guided-{digest([repr(guidance)])}.json"
     subject = Subject("RAR, annealed", images, data / setting.held_out.source, sources[0])
     return {
         "study": NAME,
@@ -144,7 +147,7 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
         "drawing": {"strengths": guidance.strengths, "samples": guidance.samples, "probed": guidance.probed},
         "weights": [_weights(images, strength) for strength in guidance.strengths],
         "spread": [_spread(images, strength, guidance.samples, judge.features) for strength in guidance.strengths],
-        "subjects": {"rar": curve(subject, guidance, judge.features)},
+        "subjects": {"rar": kept(guided, lambda: curve(subject, guidance, judge.features))},
         "hardware": hardware(torch.device("cpu")),
     }
 
