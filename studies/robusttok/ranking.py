@@ -54,32 +54,16 @@ VARIANTS = {
     "512 short": Variant(SHORT),
     "512 half": Variant(HALF),
     "512 mild": Variant(replace(BASE, perturbation=MILD), "robust"),
-    "512 dim 4": Variant(replace(BASE, dim=4)),
 }
 """Tokenizers of 64 tokens. Unless named otherwise, codes are 512 of unit length in 16 dimensions and training is 1,800
 steps; short is 1,250 and half is 900. FSQ has 512 codes too."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A generator, and the tokenizers that are ranked by its samples."""
-
-    generation: Generation
-    tokenizers: tuple[str, ...]
-
-
 GENERATORS = {
-    "next token": Judged(
-        Generation(), ("512", "512 robust", "512 robust short", "2048", "128", "FSQ", "512 short", "512 half")
-    ),
-    "masked": Judged(
-        Generation(
-            generator="maskgit/small",
-            config={"attention_dropout": 0.0, "label_smoothing": 0.0},
-            samples=1000,
-            sampling={"steps": 8, "choice_temperature": 4.5},
-        ),
-        ("512", "512 robust", "2048", "128", "FSQ", "512 half"),
+    "next token": Generation(),
+    "masked": Generation(
+        generator="maskgit/small",
+        config={"attention_dropout": 0.0, "label_smoothing": 0.0},
+        samples=1000,
+        sampling={"steps": 8, "choice_temperature": 4.5},
     ),
 }
 PREDICTORS = {"clean": "rFD", "perturbed": "pFD", "psnr": "PSNR", "nats": "cross-entropy"}
@@ -101,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     variants, generators = VARIANTS, GENERATORS
     if wanted.scale == "quick":
         variants = {name: replace(variant, setting=quick(variant.setting)) for name, variant in variants.items()}
-        generators = {
-            kind: replace(judged, generation=quick_generation(judged.generation)) for kind, judged in generators.items()
-        }
+        generators = {kind: quick_generation(generation) for kind, generation in generators.items()}
     chosen = {name: variants[name] for name in wanted.only or variants}
     runs = collect(chosen, generators, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     if wanted.only:
@@ -118,24 +100,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def collect(
-    variants: Mapping[str, Variant], generators: Mapping[str, Judged], seeds: int, data: Path, work: Path
+    variants: Mapping[str, Variant], generators: Mapping[str, Generation], seeds: int, data: Path, work: Path
 ) -> list[Record]:
-    """Train and measure the generators on the tokens of their tokenizers, unless that is done."""
+    """Train and measure all generators on the tokens of all tokenizers, unless that is done."""
     held_out = replace(BASE.held_out, source=str(data / BASE.held_out.source))
     (images,) = {variant.setting.held_out.images for variant in variants.values()}
     judge = pairs.Judge(replace(held_out, images=images).load(), network())
     runs = []
     for name, variant in variants.items():
-        for kind, judged in generators.items():
-            for seed in range(seeds if name in judged.tokenizers else 0):
-                found = run(variant.setting, judged.generation, variant.arm, seed, data, work, judge)
+        for kind, generation in generators.items():
+            for seed in range(seeds):
+                found = run(variant.setting, generation, variant.arm, seed, data, work, judge)
                 runs.append({"tokenizer": name, "generator": kind, **found})
                 figures = ", ".join(f"{words} {found[key]:.2f}" for key, words in PREDICTORS.items())
                 print(f"{name}, {kind}, seed {seed}: gFD {found['gfd']:.2f}, {figures}", flush=True)
     return runs
 
 
-def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generators: Mapping[str, Judged]) -> Record:
+def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generators: Mapping[str, Generation]) -> Record:
     """Runs, their means over seeds, correlations, and all that was set."""
     found = {kind: means(runs, kind) for kind in generators}
     return {
@@ -144,7 +126,7 @@ def record_of(runs: Sequence[Record], variants: Mapping[str, Variant], generator
         "title": BASE.title,
         "grid": GRID.describe(),
         "tokenizers": {name: describe(variant) for name, variant in variants.items()},
-        "generators": {kind: vars(judged.generation) for kind, judged in generators.items()},
+        "generators": {kind: vars(generation) for kind, generation in generators.items()},
         "runs": list(runs),
         "means": found,
         "correlations": {kind: correlations(means) for kind, means in found.items()},
@@ -201,7 +183,7 @@ def tokenizers_of(record: Record) -> str:
     rows = []
     for name, found in sorted(first.items(), key=lambda item: item[1]["gfd"]):
         figures = [f"{found[key]:.2f}" for key in ("clean", "perturbed", "psnr", "gfd")]
-        more = [f"{other[name]['gfd']:.2f}" if name in other else "" for other in others]
+        more = [f"{other[name]['gfd']:.2f}" for other in others]
         rows.append((name, str(record["tokenizers"][name]["codes"]), *figures, *more))
     return table((record["title"], "K", "rFD", "pFD", "PSNR, dB", *(f"gFD, {kind}" for kind in record["means"])), rows)
 
@@ -210,7 +192,7 @@ def correlations_of(record: Record) -> str:
     """A table of Spearman's ρ with gFD, with its interval and chance, and Kendall's τ."""
     head, rows = [], {key: [words] for key, words in (*PREDICTORS.items(), ("", "pFD less rFD"))}
     for kind, found in record["correlations"].items():
-        head += [f"ρ, {kind}, n = {len(record['means'][kind])}", "p", "τ"]
+        head += [f"ρ, {kind}", "p", "τ"]
         for key, figures in found.items():
             rows[key] += [_with_interval(figures["rho"], figures), f"{figures['chance']:.3f}", _signed(figures["tau"])]
         less = record["differences"][kind]
