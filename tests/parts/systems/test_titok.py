@@ -112,3 +112,17 @@ def test_official_names_and_shapes_there_and_back(config: dict[str, Any]) -> Non
     assert shapes["encoder.class_embedding"] == (1, 64)
     assert torch.equal(model.encoder.trunk.pos_embed[0], state["encoder.positional_embedding"])
     assert len(shapes["decoder.ffn.0.weight"]) == 4  # a 1×1 convolution, whichever head
+
+
+@torch.no_grad()
+def test_latents_do_not_know_the_order_of_patches() -> None:
+    """Patches that change places with their positions leave the tokens as they are; without these they do not."""
+    model = build("titok", **PIXELS).eval()
+    model.encoder.trunk.pos_embed.normal_(generator=torch.Generator().manual_seed(1))
+    order = torch.tensor([*range(15, -1, -1)])
+    patches = images().unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3)[:, :, order]  # (B, 3, N, 8, 8)
+    moved = patches.unflatten(2, (4, 4)).permute(0, 1, 2, 4, 3, 5).reshape(2, 3, 32, 32)
+    before = model.latents(images())
+    assert not torch.allclose(model.latents(moved), before, atol=1e-3)
+    model.encoder.trunk.pos_embed[:, 1:] = model.encoder.trunk.pos_embed[:, 1:][:, order].clone()
+    torch.testing.assert_close(model.latents(moved), before, atol=1e-5, rtol=1e-4)
