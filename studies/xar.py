@@ -52,7 +52,7 @@ class Setting:
 
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
     steps: int = 450
-    unit_steps: int = 20
+    unit_steps: int = 12
     batch_size: int = 12
     dim: int = 192
     depths: tuple[int, int] = (3, 3)
@@ -60,7 +60,7 @@ class Setting:
     held_out: int = 512
     samples: int = 1000
     draw_steps: int = 6
-    timed: int = 16
+    timed: int = 8
     timed_steps: tuple[int, int] = (2, 4)
 
     def recipe(self, data: Path, tokenizer: Path, steps: int, seed: int, **config: Any) -> GeneratorRecipe:
