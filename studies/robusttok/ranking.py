@@ -29,8 +29,6 @@ from zellige.evaluate.svg import Series
 
 NAME, MODULE = "robusttok-ranking", "robusttok.ranking"
 BASE = SETTINGS["cifar10"]
-MILD = {"beta": 0.1, "delta": BASE.codes // 40}
-"""Perturbation at the paper's share of images and neighbourhood, but at full strength to the end."""
 FSQ = replace(BASE, dim=3, quantizer="fsq", quantizer_settings={"levels": [8, 8, 8]})
 SHORT = replace(BASE, finish=250)
 HALF = replace(BASE, steps=BASE.steps // 2, finish=BASE.finish // 2)
@@ -53,7 +51,6 @@ VARIANTS = {
     "FSQ": Variant(FSQ),
     "512 short": Variant(SHORT),
     "512 half": Variant(HALF),
-    "512 mild": Variant(replace(BASE, perturbation=MILD), "robust"),
 }
 """Tokenizers of 64 tokens. Unless named otherwise, codes are 512 of unit length in 16 dimensions and training is 1,800
 steps; short is 1,250 and half is 900. FSQ has 512 codes too."""

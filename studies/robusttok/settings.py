@@ -29,7 +29,6 @@ class Setting:
         codes: K.
         dim: of a code.
         quantizer: ``vq`` with unit-length codes, or another that ``quantizer_settings`` make for `codes` codes.
-        perturbation: of the robust arm, where it is not the usual one.
         steps: with a loss of pixels alone.
         finish: further steps with a perceptual loss, which costs three times as much a step.
     """
@@ -44,7 +43,6 @@ class Setting:
     dim: int = 16
     quantizer: str = "vq"
     quantizer_settings: dict[str, Any] = field(default_factory=dict)
-    perturbation: dict[str, Any] = field(default_factory=dict)
     channels: int = 64
     batch_size: int = 32
     steps: int = 1000
@@ -53,7 +51,7 @@ class Setting:
     def techniques(self, arm: str) -> dict[str, Any]:
         """Those of one of `ARMS`: perturbation at full strength to the end, among four times the usual neighbours."""
         strong = {"alpha": 1.0, "beta": 0.5, "delta": max(2, self.codes // 10), "anneal_ratio": 1.0}
-        return {"perturbation": strong | self.perturbation} if arm == "robust" else {}
+        return {"perturbation": strong} if arm == "robust" else {}
 
     def recipe(self, folder: Path, arm: str, seed: int) -> Recipe:
         """The training of one tokenizer, a small VQGAN, on images of `folder`."""
@@ -120,4 +118,4 @@ def quick(setting: Setting) -> Setting:
     """The same in seconds, to see that everything runs; its figures say nothing."""
     held_out = replace(setting.held_out, images=min(setting.held_out.images, 8), crops=min(setting.held_out.crops, 2))
     codes = 64 if setting.quantizer == "vq" else setting.codes
-    return replace(setting, held_out=held_out, codes=codes, channels=16, batch_size=10, steps=4, finish=2)
+    return replace(setting, held_out=held_out, codes=codes, channels=16, batch_size=8, steps=4, finish=2)
