@@ -125,19 +125,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     subjects = [cifar(guidance, data, work, small), emoji(data)]
     features = network()
     record: Record = {"study": NAME, "guidance": vars(guidance), "recipe": RECIPE, "subjects": {}}
-    for subject in subjects:
-        kept_in = work / NAME
-        record["subjects"][subject.images.generator.name] = curve(subject, guidance, features, kept_in)
     record["environment"] = environment(torch.device("cpu"))
-    folder = wanted.output or ROOT / "studies" / "results"
     pictures = wanted.output or ROOT / "docs" / "images"
-    write_record(folder / f"{NAME}.json", record)
-    chart(record, pictures / "guidance.svg")
     picture(subjects[0], guidance, pictures / "cifar10-samples.jpg")
-    shown = table_of(record)
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    for subject in subjects:  # what there is of an interrupted study is recorded
+        record["subjects"][subject.images.generator.name] = curve(subject, guidance, features, work / NAME)
+        write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
+        chart(record, pictures / "guidance.svg")
+        if wanted.output is None:
+            splice(ROOT / "docs" / "studies.md", NAME, table_of(record))
+    print(table_of(record))
 
 
 def cifar(guidance: Guidance, data: Path, work: Path, small: bool) -> Subject:
