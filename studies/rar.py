@@ -21,14 +21,13 @@ from pathlib import Path
 
 import torch
 
-from studies.common import ROOT, Record, digest, interval, options, parse, splice, table, write_record
+from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
 from studies.curves import Learned, learn
 from studies.guidance import DRAWN, Guidance, Subject, curve, table_of
 from studies.measure import network
 from studies.robusttok.generation import token_set
 from studies.robusttok.pairs import Judge, run
 from studies.robusttok.settings import SETTINGS, Setting, quick
-from studies.runs import kept
 from zellige.codec import TokenSet
 from zellige.core.tokens import layout_size
 from zellige.evaluate.environment import hardware
@@ -123,17 +122,16 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
     test = TokenSet(token_set(model, [data / setting.held_out.source], orders.held_out, "held-out"))
     sources, runs = [data / name for name in setting.train], []
     finished: dict[tuple[int, str, int], Learned] = {}
-    for images in orders.images:
-        tokens = token_set(model, sources, images)
+    for count in orders.images:
+        tokens = token_set(model, sources, count)
         for seed in range(seeds):
             for arm in ORDERS:
                 learned = learn(orders.recipe(tokens, arm, seed), model.parent, f"{NAME}-{arm}", test)
-                finished[images, arm, seed] = learned
-                runs.append({"images": images, "arm": arm, "seed": seed, "curve": learned.curve})
-                print(f"{images} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
+                finished[count, arm, seed] = learned
+                runs.append({"images": count, "arm": arm, "seed": seed, "curve": learned.curve})
+                print(f"{count} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
     annealed = finished[max(orders.images), "annealed", 0].folder
     images = open_generator(str(annealed), str(model))
-    guided = annealed / f"guided-{digest([repr(guidance)])}.json"
     subject = Subject("RAR, annealed", images, data / setting.held_out.source, sources[0])
     return {
         "study": NAME,
@@ -147,7 +145,7 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
         "drawing": {"strengths": guidance.strengths, "samples": guidance.samples, "probed": guidance.probed},
         "weights": [_weights(images, strength) for strength in guidance.strengths],
         "spread": [_spread(images, strength, guidance.samples, judge.features) for strength in guidance.strengths],
-        "subjects": {"rar": kept(guided, lambda: curve(subject, guidance, judge.features))},
+        "subjects": {"rar": curve(subject, guidance, judge.features, annealed)},
         "hardware": hardware(torch.device("cpu")),
     }
 

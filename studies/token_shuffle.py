@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,8 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
     fine, coarse = sets[2], sets[4]
     pace = kept(work / f"training-{digest([repr(scale)])}.json", lambda: training_pace(scale, fine[0], work))
     longer = round(scale.steps * pace[WINDOWS] / pace[PLAIN])
-    runs, probes, models = [], [], {}
+    runs, probes = [], []
+    models: dict[str, Learned] = {}
     for seed in range(seeds):
         for arm, config in CONFIGS.items():
             steps = longer if arm == LONGER else scale.steps
@@ -163,22 +165,22 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
 
 def training_pace(scale: Scale, tokens: TokenSet, work: Path) -> dict[str, float]:
     """Images a second in training, of s = 1 and s = 2, whose steps take turns."""
-    jobs = {}
+    jobs: dict[str, Callable[[], object]] = {}
     for arm in (PLAIN, WINDOWS):
         run = GeneratorRun(scale.recipe(tokens, CONFIGS[arm], scale.steps, 0), work / f"pace-{arm[-1]}", resume=False)
         run.model.train()
         items = [next(iter(run.stream))]
-        jobs[arm] = lambda run=run, items=items: run.take_step(items)
+        jobs[arm] = partial(run.take_step, items)
     return _pace(jobs, scale.batch_size)
 
 
 def drawing_pace(scale: Scale, models: dict[str, Learned]) -> dict[str, float]:
     """Images a second in drawing, unguided, of s = 1 and s = 2, whose batches take turns."""
-    jobs = {}
+    jobs: dict[str, Callable[[], object]] = {}
     classes = torch.arange(scale.drawn) % 10
     for arm in (PLAIN, WINDOWS):
         model = load(str(models[arm].folder / WEIGHTS), kind=Generator, quiet=True)  # type: ignore[type-abstract]
-        jobs[arm] = lambda model=model: model.sample(classes, seed=0, guidance=1.0)
+        jobs[arm] = partial(model.sample, classes, seed=0, guidance=1.0)
     return _pace(jobs, scale.drawn)
 
 

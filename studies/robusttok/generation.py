@@ -126,7 +126,7 @@ class Generation:
 
 def quick_generation(generation: Generation) -> Generation:
     """The same in a second, to see that everything runs; its figures say nothing."""
-    network = {"dim": 16, "depth": 1, "heads": 2, "hidden": 16}
+    network: dict[str, Any] = {"dim": 16, "depth": 1, "heads": 2, "hidden": 16}
     return replace(generation, images=16, batch_size=4, steps=2, samples=8, probed=4, **network)
 
 
