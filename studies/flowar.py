@@ -46,7 +46,7 @@ class Setting:
     """
 
     autoencoders: dict[str, Autoencoder] = field(default_factory=dict)
-    steps: int = 160
+    steps: int = 130
     batch_size: int = 8
     dim: int = 192
     depths: tuple[int, int] = (3, 3)
@@ -77,7 +77,7 @@ class Setting:
         )
 
 
-FULL = Setting({"16 channels": Autoencoder(dim=16), "4 channels": Autoencoder(dim=4)})
+FULL = Setting({"16 channels": Autoencoder(dim=16), "4 channels": Autoencoder(dim=4, steps=200)})
 QUICK = Setting(
     {str(dim): Autoencoder(dim=dim, channels=16, steps=2, batch_size=4) for dim in (4, 3)},
     steps=2,
