@@ -20,7 +20,7 @@ def encode_here(images: ImageInputs, session: Session, batch_size: int) -> Encod
     """Batches of images and their tokens."""
     stride = session.tokenizer.stride
     batches = by_size(images, batch_size, lambda record: padded_size(record, stride))
-    return ordered_map(lambda batch: (batch, encode_batch(session, batch)), batches, workers=1)
+    yield from ordered_map(lambda batch: (batch, encode_batch(session, batch)), batches, workers=1)
 
 
 def encode_batch(session: Session, records: Sequence[ImageRecord]) -> Tokens:
