@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -28,7 +30,12 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
         return function(item)
 
     try:
-        with ThreadPoolExecutor(min(count, max(1, len(items))), thread_name_prefix="zellige-compute") as pool:
-            return list(pool.map(apart, items))
+        return list(_pool(count, os.getpid()).map(apart, items))
     finally:
         torch.set_num_threads(count)  # part of the setting belongs to the whole process
+
+
+@cache
+def _pool(count: int, _process: int) -> ThreadPoolExecutor:
+    """Threads that are kept: new ones would each take memory of their own again. A forked process has none of them."""
+    return ThreadPoolExecutor(count, thread_name_prefix="zellige-compute")
