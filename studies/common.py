@@ -99,6 +99,20 @@ def write_record(path: Path, record: Record) -> None:
         temporary.write_text(text + "\n", "utf-8")
 
 
+def publish(record: Record, shown: str, output: Path | None, module: str | None = None) -> None:
+    """Write the record of a study and print what is shown of it; without an `output` folder the docs show it too.
+
+    Args:
+        record: its ``study`` names the file.
+        module: of the study, where that is not its name.
+    """
+    name = record["study"]
+    write_record((output or ROOT / "studies" / "results") / f"{name}.json", record)
+    if output is None:
+        splice(ROOT / "docs" / "studies.md", module or name, shown)
+    print(shown)
+
+
 def read_record(path: Path) -> Record:
     """What `write_record` wrote; an empty record if there is no such file."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studies.common import ROOT, Interval, Record, interval, options, parse, splice, table, write_record
+from studies.common import Interval, Record, interval, options, parse, publish, table
 from studies.latents import CLASSES, TEST, Autoencoder, LatentSet, encode_set, images
 from studies.measure import load_model
 from studies.runs import kept, trained_generator, trained_tokenizer
@@ -100,11 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parse(parser, arguments)
     setting = QUICK if wanted.scale == "quick" else FULL
     record = study(setting, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = table_of(record)
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    publish(record, table_of(record), wanted.output)
 
 
 def study(setting: Setting, seeds: int, data: Path, work: Path) -> Record:

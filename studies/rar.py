@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
+from studies.common import Record, interval, options, parse, publish, table
 from studies.curves import Learned, learn
 from studies.guidance import DRAWN, Guidance, Subject, curve, table_of
 from studies.measure import network
@@ -107,11 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setting, guidance = quick(setting), replace(guidance, strengths=(1.0, 4.0), samples=20, probed=24)
         orders = Orders(images=(10, 16), held_out=12, steps=4, batch_size=4, dim=16, depth=1, heads=2, hidden=16)
     record = study(setting, orders, guidance, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = f"{orders_table(record)}\n\n{table_of(record)}\n\n{verdicts_of(record)}"
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    publish(record, f"{orders_table(record)}\n\n{table_of(record)}\n\n{verdicts_of(record)}", wanted.output)
 
 
 def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data: Path, work: Path) -> Record:

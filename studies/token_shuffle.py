@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from studies.common import ROOT, Record, digest, interval, options, parse, splice, table, write_record
+from studies.common import Record, digest, interval, options, parse, publish, table
 from studies.curves import Learned, learn
 from studies.patches import PatchCodes
 from studies.runs import kept
@@ -109,11 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parse(parser, arguments)
     scale = QUICK if wanted.scale == "quick" else Scale()
     record = study(scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = "\n\n".join((windows_table(record), tokens_table(record), probe_table(record)))
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    publish(record, "\n\n".join((windows_table(record), tokens_table(record), probe_table(record))), wanted.output)
 
 
 def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:

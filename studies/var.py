@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from studies.common import ROOT, Record, interval, options, parse, splice, table, write_record
+from studies.common import Record, interval, options, parse, publish, table
 from studies.latents import SIDE, TEST, images
 from studies.measure import BATCH, HeldOut, load_model
 from studies.runs import kept, trained_tokenizer
@@ -92,11 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parse(parser, arguments)
     setting = QUICK if wanted.scale == "quick" else Setting()
     record = study(setting, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = f"{quality_table(record['runs'])}\n\n{speed_table(record['speed'])}"
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    publish(record, f"{quality_table(record['runs'])}\n\n{speed_table(record['speed'])}", wanted.output)
 
 
 def study(setting: Setting, seeds: int, data: Path, work: Path) -> Record:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import studies.enat
-from studies.common import ROOT, Record, options, parse, splice, write_record
+from studies.common import Record, options, parse, publish
 from studies.enat.report import tables_of
 from studies.enat.runs import by_frequency, costs, prepare, run
 from studies.enat.settings import ARMS, QUICK, RATIOS, Scale
@@ -29,11 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setting, scale = quick(setting), QUICK
     scale = replace(scale, steps=wanted.steps or scale.steps)
     record = study(setting, scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = tables_of(record)
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", NAME, shown)
-    print(shown)
+    publish(record, tables_of(record), wanted.output)
 
 
 def study(setting: Setting, scale: Scale, seeds: int, data: Path, work: Path) -> Record:

@@ -22,15 +22,14 @@ import torch
 from torch import Tensor
 
 from studies.common import (
-    ROOT,
     Interval,
     Record,
     digest,
     interval,
     options,
     parse,
+    publish,
     read_record,
-    splice,
     table,
     write_record,
 )
@@ -138,11 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if wanted.scale == "quick":
         setting, generation = quick(setting), quick_generation(generation)
     record = study(setting, generation, wanted.seeds, wanted.data, wanted.work / wanted.scale)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
-    shown = table_of(record)
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", MODULE, shown)
-    print(shown)
+    publish(record, table_of(record), wanted.output, MODULE)
 
 
 def study(setting: Setting, generation: Generation, seeds: int, data: Path, work: Path) -> Record:

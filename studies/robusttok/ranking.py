@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.charts import Panel, around, write_sheet
-from studies.common import ROOT, Record, options, parse, splice, table, write_record
+from studies.common import ROOT, Record, options, parse, publish, table
 from studies.measure import network
 from studies.ranks import bootstrap, chance, kendall, spearman
 from studies.robusttok import pairs
@@ -88,12 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if wanted.only:
         return
     record = record_of(runs, variants, generators)
-    write_record((wanted.output or ROOT / "studies" / "results") / f"{NAME}.json", record)
     draw(record, (wanted.output or ROOT / "docs" / "images") / f"{NAME}.svg")
-    shown = f"{tokenizers_of(record)}\n\n{correlations_of(record)}\n\n{verdict(record)}"
-    if wanted.output is None:
-        splice(ROOT / "docs" / "studies.md", MODULE, shown)
-    print(shown)
+    publish(record, f"{tokenizers_of(record)}\n\n{correlations_of(record)}\n\n{verdict(record)}", wanted.output, MODULE)
 
 
 def collect(
