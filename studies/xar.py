@@ -28,6 +28,7 @@ from zellige.evaluate.generation import evaluate_generator
 from zellige.generate.cells import UNITS
 from zellige.generate.images import open_generator
 from zellige.metrics.distribution import FeatureDistances
+from zellige.nn.precision import fast_dtype
 from zellige.train.generator_recipe import GeneratorRecipe
 
 NAME = "xar"
@@ -141,7 +142,7 @@ def run(setting: Setting, arm: str, seed: int, data: Path, tokenizer: Path, held
 
     def drawn() -> Record:
         result = evaluate_generator(
-            open_generator(str(folder), precision=torch.bfloat16),
+            open_generator(str(folder), precision=fast_dtype(torch.device("cpu"))),
             data / TEST,
             batch_size=100,
             limit=setting.samples,

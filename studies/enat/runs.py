@@ -29,6 +29,7 @@ from zellige.evaluate.generation import evaluate_generator
 from zellige.generate.images import open_generator
 from zellige.generate.masked import Conditioned, MaskedGenerator
 from zellige.metrics.distribution import FeatureDistances
+from zellige.nn.precision import fast_dtype
 from zellige.train.checkpoint import CHECKPOINT
 from zellige.train.generator import train_generator
 
@@ -96,7 +97,7 @@ def run(scale: Scale, arm: str, steps: int, seed: int, material: Material, work:
 
 def measure(folder: Path, arm: str, seed: int, scale: Scale, material: Material) -> Record:
     """The figures of one generator."""
-    images = open_generator(str(folder), str(material.tokenizer), precision=torch.bfloat16)
+    images = open_generator(str(folder), str(material.tokenizer), precision=fast_dtype(torch.device("cpu")))
     model = images.generator
     assert isinstance(model, MaskedGenerator)
     found = TokenSet(material.held_out)

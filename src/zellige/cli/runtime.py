@@ -20,7 +20,7 @@ from zellige.core.hub import bundled, load
 from zellige.core.tiling import decode_tokens, encode_image
 from zellige.core.tokens import Tokens
 from zellige.data.parallel import usable_cpus
-from zellige.nn.precision import bfloat16_is_fast
+from zellige.nn.precision import fast_dtype
 from zellige.nn.threads import side_by_side
 
 PIECE_PIXELS = 8 * 256 * 256
@@ -121,7 +121,5 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """float32, or bfloat16 where it is asked for or, for auto, where the hardware computes in it."""
     if precision is Precision.AUTO:
-        on_gpu = device.type == "cuda"
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else bfloat16_is_fast(device)
-        return torch.bfloat16 if fast else torch.float32
+        return fast_dtype(device)
     return torch.bfloat16 if precision is Precision.BF16 else torch.float32

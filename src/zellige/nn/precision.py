@@ -47,8 +47,18 @@ def full_precision(like: Tensor) -> Iterator[None]:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether `device` is a CPU that multiplies bfloat16 natively: AVX512-BF16 or AMX."""
+    """Whether `device` multiplies bfloat16 natively: a CPU with AVX512-BF16 or AMX, or a GPU since Ampere.
+
+    Elsewhere it is emulated, on CPUs a hundred times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where `device` multiplies it natively, else float32."""
+    return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32

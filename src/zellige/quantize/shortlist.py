@@ -35,7 +35,7 @@ _BF16, _FP32 = 2.0**-8, 2.0**-24
 def worthwhile(z: Tensor, codes: Tensor) -> bool:
     """Whether a short list is likely to save time, with vectors (M, D) and codes (K, D) as they are."""
     large = z.shape[1] >= _DIM and len(codes) >= _CODES and len(z) >= _VECTORS
-    return large and bfloat16_is_fast(z.device)
+    return large and z.device.type == "cpu" and bfloat16_is_fast(z.device)
 
 
 @torch.no_grad()

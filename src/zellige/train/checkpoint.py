@@ -62,20 +62,27 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], header: dict[st
         raise ZelligeError(f"{error}; the last checkpoint is kept") from error
 
 
-def load_checkpoint(folder: Path, modules: Modules, optimizers: Optimizers) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Restore modules and optimizers in place; returns the averaged weights of ``model`` and the header.
-
-    Raises `UsageError` if there is none, `DataError` if it is damaged or of another model.
-    """
+def read_header(folder: Path) -> dict[str, Any]:
+    """The header of the folder's checkpoint; `UsageError` if there is none, `DataError` if it is damaged."""
     path = folder / CHECKPOINT
     if not path.is_file():
         raise UsageError(f"nothing to resume: '{folder}' holds no {CHECKPOINT}; leave out --resume to begin")
-    tensors = read_tensors(path)
     try:
         header = dict(json.loads(read_metadata(path)[HEADER]))
         header["step"], header["data"] = int(header["step"]), dict(header["data"])
     except (KeyError, ValueError, TypeError):
         raise DataError(f"'{path}' is no checkpoint of a training run") from None
+    return header
+
+
+def load_checkpoint(folder: Path, modules: Modules, optimizers: Optimizers) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restore modules and optimizers in place; returns the averaged weights of ``model`` and the header.
+
+    Raises `UsageError` if there is none, `DataError` if it is damaged or of another model.
+    """
+    header = read_header(folder)
+    path = folder / CHECKPOINT
+    tensors = read_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("average", WAITING, *modules, *optimizers)}
     for key, value in tensors.items():
         group, _, rest = key.partition(".")

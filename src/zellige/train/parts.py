@@ -72,7 +72,8 @@ class RunSettings(Part):
         batch_size: samples that a process sees at a time.
         accumulate: batches whose gradients make one step.
         steps: optimizer steps; a step sees `accumulate` × `batch_size` samples on each process.
-        precision: ``bf16`` runs the networks under autocast; weights stay float32.
+        precision: ``bf16`` runs the networks under autocast, weights stay float32; ``auto`` is bf16 where the
+            hardware multiplies it natively, else fp32, and a run that is resumed keeps what it began with.
         ema: decay of the averaged weights, which are what is saved as the model.
         checkpoint_every: steps between checkpoints, from which a run resumes exactly; curves are drawn then.
         sample_every: steps between pictures of what the model does by then; 0 makes none.
@@ -91,7 +92,7 @@ class RunSettings(Part):
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     steps: int = Field(1000, ge=1)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     ema: Decay = 0.999
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1)

@@ -13,15 +13,16 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
 from zellige.core.contract import Model
 from zellige.core.errors import UsageError, ZelligeError, out_of_memory
 from zellige.core.files import replacing
 from zellige.core.hub import WEIGHTS, write_model
+from zellige.nn.precision import fast_dtype
 from zellige.train.agree import any_rank, rank_means, refuse_other_sharding
-from zellige.train.checkpoint import CHECKPOINT, checkpoint_tensors, load_checkpoint, save_checkpoint
+from zellige.train.checkpoint import CHECKPOINT, checkpoint_tensors, load_checkpoint, read_header, save_checkpoint
 from zellige.train.curves import write_curves
 from zellige.train.interrupt import deferred_interrupt
 from zellige.train.log import Log, require_tensorboard
@@ -78,10 +79,11 @@ class TrainingRun(ABC, Generic[R, M, Item]):
             raise UsageError(f"'{output}' holds a training run; add --resume to go on, or choose another folder")
         if recipe.tensorboard:
             require_tensorboard()
-        self.recipe, self.output, self.resume = recipe, output, resume
         refuse_other_sharding()
+        precision = recipe.precision if recipe.precision != "auto" else _precision(output, resume)
+        self.recipe, self.output, self.resume = recipe.model_copy(update={"precision": precision}), output, resume
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-        self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
         self.step = 0
         torch.manual_seed(recipe.seed)
 
@@ -172,6 +174,7 @@ class TrainingRun(ABC, Generic[R, M, Item]):
         tensors = checkpoint_tensors(self._modules(), self._optimizers(), self.average)
         if self.accelerator.is_main_process:
             header = {"step": self.step, "model": self.system.name, "data": self.stream.state_dict()}
+            header["precision"] = self.recipe.precision
             save_checkpoint(self.output, tensors, header)
             write_curves(self.output / LOG, self.output / "curves.svg")
 
@@ -251,3 +254,11 @@ class TrainingRun(ABC, Generic[R, M, Item]):
             temporary.write_text(self.recipe.model_dump_json(indent=1), "utf-8")
         board = self.output / "tensorboard" if self.recipe.tensorboard else None
         return Log(self.output / LOG, self.step, on_log, board)
+
+
+def _precision(output: Path, resume: bool) -> str:
+    """That of the run that goes on, so that the machine it goes on at does not change it; else what is fast here."""
+    if resume and (output / CHECKPOINT).is_file():
+        began = read_header(output).get("precision", "bf16")  # checkpoints that do not say are older than the choice
+        return "fp32" if began == "fp32" else "bf16"
+    return "bf16" if fast_dtype(PartialState().device) is torch.bfloat16 else "fp32"

@@ -16,6 +16,7 @@ from zellige.core.hub import load
 from zellige.core.registry import build
 from zellige.core.tensors import read_tensors, write_tensors
 from zellige.quantize.vq import VectorQuantizer
+from zellige.train import run
 from zellige.train import tokenizer as loop
 from zellige.train.checkpoint import CHECKPOINT, HEADER, checkpoint_tensors, load_checkpoint, save_checkpoint
 from zellige.train.optim import learning_rate
@@ -100,6 +101,19 @@ def test_an_interrupted_run_saves_where_it_is(whole: Path, tmp_path: Path) -> No
         loop.train_tokenizer(settings, tmp_path, on_log=interrupt)
     loop.train_tokenizer(settings, tmp_path, resume=True)
     assert load(tmp_path).fingerprint() == load(whole).fingerprint()
+
+
+def test_the_precision_is_that_of_the_machine_a_run_began_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(folder: Path, steps: int, natural: torch.dtype, *overrides: str, resume: bool = False) -> str:
+        monkeypatch.setattr(run, "fast_dtype", lambda device: natural)
+        loop.train_tokenizer(recipe(f"steps={steps}", *overrides), folder, resume=resume)
+        return str(json.loads((folder / run.RECIPE).read_text())["precision"])
+
+    assert train(tmp_path / "a", 1, torch.float32) == "fp32"
+    assert train(tmp_path / "b", 1, torch.bfloat16) == "bf16"
+    assert train(tmp_path / "a", 2, torch.bfloat16, resume=True) == "fp32"
+    assert train(tmp_path / "b", 2, torch.float32, resume=True) == "bf16"
+    assert train(tmp_path / "c", 1, torch.bfloat16, "precision=fp32") == "fp32"
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole: Path) -> None:
