@@ -11,8 +11,6 @@ from studies.common import Record, options, parse, publish
 from studies.enat.report import tables_of
 from studies.enat.runs import by_frequency, costs, prepare, run
 from studies.enat.settings import ARMS, QUICK, RATIOS, Scale
-from studies.robusttok.settings import SETTINGS, Setting, quick
-from zellige.codec import TokenSet
 
 NAME = "enat"
 SEEDS = 2
@@ -20,37 +18,35 @@ SEEDS = 2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study and write its record and tables."""
-    parser = options(NAME, str(studies.enat.__doc__).partition("\n")[0], "robusttok")
+    parser = options(NAME, str(studies.enat.__doc__).partition("\n")[0], NAME)
     parser.set_defaults(seeds=SEEDS)
     parser.add_argument("--steps", type=int, help=f"of training of the first arm; {Scale().steps:,} unless told")
     wanted = parse(parser, arguments)
-    setting, scale = SETTINGS["cifar10"], Scale()
-    if wanted.scale == "quick":
-        setting, scale = quick(setting), QUICK
+    scale = QUICK if wanted.scale == "quick" else Scale()
     scale = replace(scale, steps=wanted.steps or scale.steps)
-    record = study(setting, scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+    record = study(scale, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     publish(record, tables_of(record), wanted.output)
 
 
-def study(setting: Setting, scale: Scale, seeds: int, data: Path, work: Path) -> Record:
+def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
     """The record of all runs."""
-    material = prepare(setting, scale, data, work)
-    cost = costs(scale, TokenSet(material.tokens))
+    material = prepare(scale, data, work)
+    cost = costs(scale, material.tokens)
     steps = {arm: max(1, round(scale.steps * cost["6+2"][0] / training)) for arm, (training, _) in cost.items()}
     steps["no reuse"] = scale.steps
     runs = []
     for seed in range(seeds):
         for arm in ARMS:
-            runs.append(run(scale, arm, steps[arm], seed, material, work / NAME))
+            runs.append(run(scale, arm, steps[arm], seed, material, work))
             print(f"{arm}, seed {seed}: {steps[arm]} steps, nats {runs[-1]['nats']}", flush=True)
     return {
         "study": NAME,
         "papers": ["arXiv 2411.06959", "arXiv 2202.04200"],
-        "title": setting.title,
+        "title": "CIFAR-10, 32 px",
         "scale": vars(scale),
         "arms": ARMS,
         "ratios": RATIOS,
-        "frequencies": by_frequency(TokenSet(material.tokens), TokenSet(material.held_out)),
+        "frequencies": by_frequency(material.tokens, material.held_out),
         "costs": {arm: {"training": one, **asdict(image), "saved": image.saved} for arm, (one, image) in cost.items()},
         "runs": runs,
     }

@@ -55,8 +55,8 @@ def _of_arms(record: Record) -> str:
 
 def _of_decodings(record: Record) -> str:
     rows = []
-    for name in DECODINGS:
-        distances = [found["distances"][name]["value"] for found in _by_arm(record, "uniform")]
+    for name in ("reconstructions", *DECODINGS):
+        distances = [found["distances"][name] for found in _by_arm(record, "uniform")]
         rows.append((name, interval(distances).show(".1f")))
     return table((f"{TITLES['uniform']}, {record['scale']['samples']:,} samples", "distance"), rows)
 
@@ -69,7 +69,7 @@ def _of_claims(record: Record) -> str:
     pairs = list(zip(gaps["6+2"], gaps["no reuse"], strict=True))
     costs = record["costs"]
     ratio, saved = costs["uniform"]["total"] / costs["6+2"]["total"], costs["6+2"]["saved"]
-    drawn = [{name: found["distances"][name]["value"] for name in DECODINGS} for found in arms["uniform"]]
+    drawn = [{name: found["distances"][name] for name in DECODINGS} for found in arms["uniform"]]
     fewer = [found["8 steps"] - found["1 step"] for found in drawn]
     order = [found["8 steps"] - found["8 steps, random order"] for found in drawn]
     learned = all(record["frequencies"] - nats > LEARNED for same in means.values() for nats in same)

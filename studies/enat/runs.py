@@ -6,75 +6,63 @@ Legend: n images, L tokens of each.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from studies.common import Record, digest, read_record, write_record
+from studies.common import Record, digest
 from studies.enat.cost import STEPS, GenerationCost, encoding_anew, generation_cost, training_cost
 from studies.enat.settings import ARMS, CHAINED, DECODINGS, RATIOS, Scale
 from studies.measure import network
-from studies.robusttok import pairs
-from studies.robusttok.generation import tokenize
-from studies.robusttok.settings import Setting
+from studies.patches import PatchCodes
+from studies.runs import kept, trained_generator
 from zellige.codec import TokenSet
-from zellige.core.hub import WEIGHTS
+from zellige.core.hub import load
+from zellige.core.pixels import from_uint8
 from zellige.core.registry import build
 from zellige.core.tokens import layout_size
+from zellige.data import open_images
 from zellige.evaluate.environment import environment
-from zellige.evaluate.generation import evaluate_generator
-from zellige.generate.images import open_generator
 from zellige.generate.masked import Conditioned, MaskedGenerator
 from zellige.metrics.distribution import FeatureDistances
-from zellige.nn.precision import fast_dtype
-from zellige.train.checkpoint import CHECKPOINT
-from zellige.train.generator import train_generator
 
 BATCH = 32
 """Images whose tokens are predicted together."""
 DRAWN = 100
 """Images that are drawn together."""
+TRAIN, TEST = "cifar10-train.parquet", "cifar10-test.parquet"
 
 
 @dataclass(frozen=True)
 class Material:
-    """The tokens of a study.
+    """The tokens of a study: `codes` make them, a set to train on, one to measure on, and the images of that."""
 
-    Attributes:
-        tokenizer: folder of the model.
-        tokens: set to train on; ``held_out`` to measure on.
-        images: source of the held-out images.
-    """
-
-    tokenizer: Path
-    tokens: Path
-    held_out: Path
+    codes: PatchCodes
+    tokens: TokenSet
+    held_out: TokenSet
     images: Path
 
 
-def prepare(setting: Setting, scale: Scale, data: Path, work: Path) -> Material:
-    """The robust tokenizer of the first seed of `studies.robusttok`, which is trained if need be, and its tokens."""
-    held_out = replace(setting.held_out, source=str(data / setting.held_out.source))
-    judge = pairs.Judge(held_out.load(), network())
-    folder = pairs.run(setting, "robust", 0, data, work, judge)["folder"]
-    place = folder.parent
-    tokens, apart = place / f"tokens-{scale.images}.parquet", place / f"held-out-{scale.probed}.parquet"
-    source = data / setting.held_out.source
-    if not tokens.is_file():
-        tokenize(folder, [data / name for name in setting.train], scale.images, tokens)
-    if not apart.is_file():
-        tokenize(folder, [source], scale.probed, apart)
-    return Material(folder, tokens, apart, source)
+def prepare(scale: Scale, data: Path, work: Path) -> Material:
+    """Centres of patches, and the tokens of both sets."""
+    train, test = data / TRAIN, data / TEST
+    codes = PatchCodes(train, scale.patch, scale.codes)
+    name = f"{scale.patch}-{scale.codes}"
+    tokens = codes.token_set(train, scale.images, work / f"{train.stem}-{name}-{scale.images}.parquet")
+    held_out = codes.token_set(test, scale.probed, work / f"{test.stem}-{name}-{scale.probed}.parquet")
+    return Material(codes, tokens, held_out, test)
 
 
 def costs(scale: Scale, tokens: TokenSet) -> dict[str, tuple[float, GenerationCost]]:
     """Operations of each arm: of a sample in a training step, and of the generation of an image."""
     found = {}
     for arm in ARMS:
-        recipe = scale.recipe(arm, scale.steps, Path(), Path(), 0)
+        recipe = scale.recipe(arm, scale.steps, Path(), 0)
         spec = {"layout": tokens.info.layout, "codebook": tokens.info.codebook, "classes": 10}
         model = build(recipe.generator, **{**recipe.config, **spec})
         assert isinstance(model, MaskedGenerator)
@@ -84,23 +72,17 @@ def costs(scale: Scale, tokens: TokenSet) -> dict[str, tuple[float, GenerationCo
 
 def run(scale: Scale, arm: str, steps: int, seed: int, material: Material, work: Path) -> Record:
     """Train and measure one generator, unless that is done."""
-    recipe = scale.recipe(arm, steps, material.tokens, material.tokenizer, seed)
-    text = recipe.model_dump_json(exclude={"tokens", "tokenizer"}, exclude_unset=True)
-    folder = work / f"{arm.replace(' ', '-')}-{seed}-{digest([text, str(scale.images)])}"
-    measured = folder / f"measured-{digest([repr((RATIOS, DECODINGS, scale.probed, scale.samples))])}.json"
-    if not measured.is_file():
-        if not (folder / WEIGHTS).is_file():
-            train_generator(recipe, folder, resume=(folder / CHECKPOINT).is_file())
-        write_record(measured, measure(folder, arm, seed, scale, material))
-    return {"arm": arm, "seed": seed, "steps": steps, **read_record(measured)}
+    recipe = scale.recipe(arm, steps, material.tokens.path, seed)
+    folder = trained_generator(recipe, work, arm.replace(" ", "-"))
+    judged = digest([repr((RATIOS, DECODINGS, scale.probed, scale.samples))])
+    found = kept(folder / f"measured-{judged}.json", lambda: measure(folder, arm, seed, scale, material))
+    return {"arm": arm, "seed": seed, "steps": steps, **found}
 
 
 def measure(folder: Path, arm: str, seed: int, scale: Scale, material: Material) -> Record:
     """The figures of one generator."""
-    images = open_generator(str(folder), str(material.tokenizer), precision=fast_dtype(torch.device("cpu")))
-    model = images.generator
-    assert isinstance(model, MaskedGenerator)
-    found = TokenSet(material.held_out)
+    model = load(str(folder), kind=MaskedGenerator)  # type: ignore[type-abstract]
+    found = material.held_out
     ids, labels = found.tokens(range(len(found))).data, torch.from_numpy(found.labels)
     record: Record = {"nats": [cross_entropy(model, ids, labels, [ratio]) for ratio in RATIOS]}
     if arm in CHAINED:
@@ -108,21 +90,32 @@ def measure(folder: Path, arm: str, seed: int, scale: Scale, material: Material)
         record["reused"] = cross_entropy(model, ids, labels, shares)
         record["anew"] = cross_entropy(model, ids, labels, shares, anew=True)
     if arm == "uniform":
-        judge, record["distances"] = network(), {}
-        for name, values in DECODINGS.items():
-            result = evaluate_generator(
-                images,
-                material.images,
-                batch_size=DRAWN,
-                limit=scale.samples,
-                names=["fd"],
-                distances=FeatureDistances(judge),
-                seed=seed * scale.samples,
-                options={"guidance": 1.0, "temperature": 1.0, "masking": "cosine", **values},
-            )
-            (distance,) = (figure.on(reference=material.images.name) for figure in result.measurements)
-            record["distances"][name] = {"value": distance.value, "protocol": distance.protocol.describe()}
+        record["distances"] = distances(model, material, scale.samples, seed * scale.samples)
     return record | {"environment": environment(torch.device("cpu"))}
+
+
+def distances(model: MaskedGenerator, material: Material, count: int, seed: int) -> dict[str, float]:
+    """Fréchet distance of `count` samples to as many held-out images of the same classes, by each of `DECODINGS`.
+
+    ``reconstructions`` are those images through the codes: what samples cannot be expected to be nearer than.
+    """
+    records = list(islice(open_images(str(material.images)), count))
+    real = FeatureDistances(network())
+    for start in range(0, count, DRAWN):
+        images = from_uint8(np.stack([record.image for record in records[start : start + DRAWN]]))
+        real.update(images, material.codes.decode(material.codes.encode(images)))
+    found = {"reconstructions": real.compute()[0].value}
+    labels = [int(record.label or 0) for record in records]
+    for name, values in DECODINGS.items():
+        options = {"guidance": 1.0, "temperature": 1.0, "masking": "cosine", **values}
+        drawn = FeatureDistances(real.network)
+        drawn.real = real.real
+        for start in range(0, count, DRAWN):
+            some = labels[start : start + DRAWN]
+            seeds = range(seed + start, seed + start + len(some))
+            drawn.add_output(material.codes.decode(model.sample(some, num=len(some), seed=seeds, **options)))
+        found[name] = drawn.compute()[0].value
+    return found
 
 
 def by_frequency(tokens: TokenSet, held_out: TokenSet) -> float:

@@ -35,6 +35,7 @@ class Scale:
     """Sizes of the study.
 
     Attributes:
+        patch: pixels a token spans on each side; ``codes`` of them are told apart.
         images: of the training set that become tokens.
         steps: of training of the first arm; the others take as many floating-point operations.
         counted: training steps whose operations are counted, for the mean over draws of masks.
@@ -44,16 +45,18 @@ class Scale:
         samples: that are drawn for a distance, and held-out images they are compared with.
     """
 
-    images: int = 20_000
-    batch_size: int = 32
-    steps: int = 2000
+    patch: int = 4
+    codes: int = 256
+    images: int = 50_000
+    batch_size: int = 64
+    steps: int = 1200
     counted: int = 32
     width: int = 192
     heads: int = 3
-    probed: int = 256
+    probed: int = 512
     samples: int = 1000
 
-    def recipe(self, arm: str, steps: int, tokens: Path, tokenizer: Path, seed: int) -> GeneratorRecipe:
+    def recipe(self, arm: str, steps: int, tokens: Path, seed: int) -> GeneratorRecipe:
         """The training of one generator, conditioned on classes."""
         given = dict(ARMS[arm])
         generator = given.pop("generator")
@@ -65,7 +68,6 @@ class Scale:
                 "generator": generator,
                 "config": config,
                 "tokens": str(tokens),
-                "tokenizer": str(tokenizer),
                 "optimizer": {"lr": 1e-3, "weight_decay": 0.03, "warmup": min(40, steps // 4), "final": 0.02},
                 "batch_size": self.batch_size,
                 "steps": steps,
@@ -78,5 +80,5 @@ class Scale:
         )
 
 
-QUICK = Scale(images=16, batch_size=4, steps=2, counted=2, width=16, heads=2, probed=4, samples=8)
+QUICK = Scale(codes=32, images=16, batch_size=4, steps=2, counted=2, width=16, heads=2, probed=4, samples=8)
 """The same in seconds, to see that everything runs; its figures say nothing."""
