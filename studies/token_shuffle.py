@@ -64,12 +64,12 @@ class Scale:
         drawn: samples at a time where drawing is timed.
     """
 
-    images: int = 10_000
+    images: int = 50_000
     held_out: int = 128
     codes: int = 256
-    steps: int = 400
+    steps: int = 1600
     batch_size: int = 8
-    probe_steps: int = 200
+    probe_steps: int = 600
     dim: int = 128
     depth: int = 4
     heads: int = 4

@@ -48,8 +48,8 @@ class Scale:
     patch: int = 4
     codes: int = 256
     images: int = 50_000
-    batch_size: int = 64
-    steps: int = 1200
+    batch_size: int = 32
+    steps: int = 1600
     counted: int = 32
     width: int = 192
     heads: int = 3
@@ -68,7 +68,7 @@ class Scale:
                 "generator": generator,
                 "config": config,
                 "tokens": str(tokens),
-                "optimizer": {"lr": 1e-3, "weight_decay": 0.03, "warmup": min(40, steps // 4), "final": 0.02},
+                "optimizer": {"lr": 3e-3, "weight_decay": 0.03, "warmup": min(40, steps // 4), "final": 0.02},
                 "batch_size": self.batch_size,
                 "steps": steps,
                 "ema": 0.98,

