@@ -106,9 +106,12 @@ SETTINGS = {
             "photographs, 64 px",
             ("photos-train-0.tar", "photos-train-1.tar"),
             HeldOut("photos-val.tar", images=100, crops=15, side=64, scale=(0.4, 1.0)),
-            stride=8,
+            stride=4,
             data={"scale": [0.4, 1.0], "crops_per_image": 4},
-            finish=250,
+            codes=1024,
+            batch_size=8,
+            steps=2000,
+            finish=1600,
         ),
     )
 }
