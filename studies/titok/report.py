@@ -70,7 +70,7 @@ def of_stages(found: Record) -> str:
             "",
         ),
     ]
-    return table(("CIFAR-10, 32 px", "found", "asked for"), rows)
+    return table(("handwritten digits, 32 px", "found", "asked for"), rows)
 
 
 def _show(runs: Sequence[Record], key: str, form: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from studies.digits import HELD_OUT, SIDE, TEST, TRAIN
 from studies.measure import HeldOut
 from zellige.train.generator_recipe import GeneratorRecipe
 from zellige.train.recipe import Recipe
@@ -47,9 +48,7 @@ PHOTOS = Images(
     HeldOut("photos-val.tar", images=100, crops=5, side=64, scale=(0.4, 1.0)),
     {"scale": [0.4, 1.0], "crops_per_image": 4},
 )
-CIFAR10 = Images(
-    ("cifar10-train.parquet",), HeldOut("cifar10-test.parquet", images=1000, crops=1, side=32), {"scale": [1.0, 1.0]}
-)
+DIGITS = Images((TRAIN,), HeldOut(TEST, images=HELD_OUT, crops=1, side=SIDE), {"scale": [1.0, 1.0], "flip": False})
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,12 @@ class Scale:
         teacher_steps: of its training.
         proxy_steps: of the first stage; ``finish_steps`` of the second.
         short_codes: of the tokenizer in two stages, which has ``short`` tokens.
-        images: of CIFAR-10 whose tokens the generator learns from.
-        generator_steps: of its training.
-        learned: images that the classifier learns from.
-        samples: that are drawn each way, as many as there are held-out images.
+        learned: digits, at most, that generator and classifier learn from.
+        generator_steps: of training of the generator.
     """
 
     photos: Images = PHOTOS
-    cifar10: Images = CIFAR10
+    digits: Images = DIGITS
     batch_size: int = 8
     width: int = 192
     depth: int = 4
@@ -87,10 +84,8 @@ class Scale:
     finish_steps: int = 150
     short: int = 32
     short_codes: int = 512
-    images: int = 6000
-    generator_steps: int = 300
-    learned: int = 3000
-    samples: int = 1000
+    learned: int = 2000
+    generator_steps: int = 600
 
     def compared(self, folder: Path, arm: int | str, seed: int) -> Recipe:
         """The training of a tokenizer of `arm` tokens, or of the one with a grid, on photographs."""
@@ -107,7 +102,7 @@ class Scale:
     def teacher(self, folder: Path, seed: int) -> Recipe:
         """The training of the teacher, a MaskGIT VQGAN whose codes span a patch each."""
         config = {**self._teacher, "blocks": 1, "quantizer_settings": self._quantizer(self.teacher_codes)}
-        return self._recipe("maskgit-vqgan/f16", config, self.cifar10, folder, self.teacher_steps, seed)
+        return self._recipe("maskgit-vqgan/f16", config, self.digits, folder, self.teacher_steps, seed)
 
     def proxy(self, folder: Path, teacher: Path, seed: int) -> Recipe:
         """The first stage: the teacher's codes are to be told."""
@@ -119,15 +114,15 @@ class Scale:
             "teacher_multipliers": self._teacher["multipliers"],
             "teacher_blocks": 1,
         }
-        config = self._network(self.cifar10, self.short) | painter
+        config = self._network(self.digits, self.short) | painter
         config["quantizer_settings"] = self._quantizer(self.short_codes)
-        recipe = self._recipe("titok", config, self.cifar10, folder, self.proxy_steps, seed)
+        recipe = self._recipe("titok", config, self.digits, folder, self.proxy_steps, seed)
         loss = {"mse": 0.0, "teacher": {"tokenizer": str(teacher), "weight": 1.0}}
         return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"loss": loss})
 
     def finish(self, folder: Path, model: Path, seed: int) -> Recipe:
         """The second stage: decoder and painter learn the pixels, from the model that the first has left."""
-        recipe = self._recipe(str(model), {}, self.cifar10, folder, self.finish_steps, seed)
+        recipe = self._recipe(str(model), {}, self.digits, folder, self.finish_steps, seed)
         return Recipe.model_validate(
             recipe.model_dump(exclude_unset=True) | {"start": "trained", "trains": "decoder", "config": {}}
         )
@@ -198,7 +193,7 @@ class Scale:
 
 QUICK = Scale(
     photos=replace(PHOTOS, held_out=replace(PHOTOS.held_out, images=4, crops=1)),
-    cifar10=replace(CIFAR10, held_out=replace(CIFAR10.held_out, images=8)),
+    digits=replace(DIGITS, held_out=replace(DIGITS.held_out, images=8)),
     batch_size=4,
     width=16,
     depth=1,
@@ -211,9 +206,7 @@ QUICK = Scale(
     proxy_steps=2,
     finish_steps=2,
     short_codes=32,
-    images=12,
-    generator_steps=2,
     learned=12,
-    samples=8,
+    generator_steps=2,
 )
 """The same in seconds, to see that everything runs; its figures say nothing."""

@@ -1,4 +1,7 @@
-"""A tokenizer in two stages, and a generator of its tokens, on CIFAR-10. Legend: n images, B of a batch, N tokens."""
+"""A tokenizer in two stages, and a generator of its tokens, on handwritten digits.
+
+Legend: n images, B of a batch, N tokens.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from studies.common import Record
+from studies.digits import TEST, TRAIN, write_digits
 from studies.measure import BATCH, load_model
 from studies.probe import ClassProbe
 from studies.robusttok.generation import tokenize
@@ -32,28 +36,30 @@ SIZE = 64
 """Pixels a side that images are brought to for features: at 32 the network has hardly a place to look at."""
 
 
-def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
+def study(scale: Scale, seeds: int, _: Path, work: Path) -> Record:
     """Teacher, both stages and generator of each seed."""
     features, runs = network(), []
-    held_out = replace(scale.cifar10.held_out, source=str(data / scale.cifar10.held_out.source))
+    data = work / "digits"
+    write_digits(data)
+    train, held_out = data / TRAIN, replace(scale.digits.held_out, source=str(data / TEST))
     images = held_out.load()
     for seed in range(seeds):
         place = work / f"stages-{seed}"
         teacher = trained_tokenizer(scale.teacher(data, seed), place, "teacher")
         first = trained_tokenizer(scale.proxy(data, teacher, seed), teacher, "first")
         second = trained_tokenizer(scale.finish(data, first, seed), first, "second")
-        tokens = second / f"tokens-{scale.images}.parquet"
+        tokens = second / "tokens.parquet"
         if not tokens.is_file():
-            tokenize(second, [data / name for name in scale.cifar10.train], scale.images, tokens)
+            tokenize(second, [train], scale.learned, tokens)
         drawer = trained_generator(scale.generator(tokens, second, seed), second, "generator")
 
         def measured(folders: tuple[Path, ...] = (teacher, first, second, drawer), seed: int = seed) -> Record:
             models = [load_model(folder) for folder in folders[:3]]
-            probe = ClassProbe.fit(features, learned(models[2], scale, data), CLASSES)
+            probe = ClassProbe.fit(features, learned(models[2], train, scale.learned), CLASSES)
             drawing = open_generator(str(folders[3]), str(folders[2]))
             return {
                 **learning(models[0], models[1], models[2], images),
-                **drawn(drawing, Path(held_out.source), scale, seed, features, probe),
+                **drawn(drawing, data / TEST, len(images), seed, features, probe),
             }
 
         runs.append({"seed": seed, **kept(drawer / "measured.json", measured)})
@@ -91,7 +97,7 @@ def learning(teacher: Tokenizer, first: Tokenizer, second: Tokenizer, images: np
 
 @torch.inference_mode()
 def drawn(
-    images: ImageGenerator, source: Path, scale: Scale, seed: int, features: FeatureNetwork, probe: ClassProbe
+    images: ImageGenerator, source: Path, count: int, seed: int, features: FeatureNetwork, probe: ClassProbe
 ) -> Record:
     """The distance of samples to held-out images, of the same classes, and how many show these, drawn in every way.
 
@@ -100,7 +106,7 @@ def drawn(
     tokenizer = images.tokenizer
     reference, right = FeatureDistances(features), []
     labels: list[int] = []
-    for x, y in _labelled(source, scale.samples):
+    for x, y in _labelled(source, count):
         output = tokenizer.decode(tokenizer.encode(x))
         reference.update(x, output)
         right += (probe(output) == y).tolist()
@@ -111,7 +117,7 @@ def drawn(
         judge.real = reference.real
         for start in range(0, len(labels), DRAWN):
             wanted = labels[start : start + DRAWN]
-            seeds = [seed * scale.samples + start + i for i in range(len(wanted))]
+            seeds = [seed * count + start + i for i in range(len(wanted))]
             output = from_uint8(to_uint8(images.draw(wanted, seeds, **options)))
             judge.add_output(output)
             right += (probe(output) == torch.tensor(wanted)).tolist()
@@ -120,9 +126,9 @@ def drawn(
 
 
 @torch.inference_mode()
-def learned(tokenizer: Tokenizer, scale: Scale, data: Path) -> Iterator[tuple[Tensor, Tensor]]:
+def learned(tokenizer: Tokenizer, train: Path, count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Reconstructions (B, 3, S, S) of training images and their classes (B,): as samples look."""
-    for x, y in _labelled(data / scale.cifar10.train[0], scale.learned):
+    for x, y in _labelled(train, count):
         yield tokenizer.decode(tokenizer.encode(x)), y
 
 
