@@ -16,6 +16,8 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """Generators that are compared: encoder + decoder blocks of ENAT; one that never reuses features in training, for as
 many steps as the first; and MaskGIT, all of whose blocks see all tokens."""
+RATES = {"enat/small": 3e-3, "maskgit/small": 1e-3}
+"""Of learning: MaskGIT normalizes after each block, and does not bear the higher one."""
 CHAINED = ("6+2", "no reuse")
 """Arms whose reuse of features is measured."""
 RATIOS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -68,7 +70,12 @@ class Scale:
                 "generator": generator,
                 "config": config,
                 "tokens": str(tokens),
-                "optimizer": {"lr": 3e-3, "weight_decay": 0.03, "warmup": min(40, steps // 4), "final": 0.02},
+                "optimizer": {
+                    "lr": RATES[generator],
+                    "weight_decay": 0.03,
+                    "warmup": min(40, steps // 4),
+                    "final": 0.02,
+                },
                 "batch_size": self.batch_size,
                 "steps": steps,
                 "ema": 0.98,

@@ -31,7 +31,7 @@ from zellige.generate.masked import (
 )
 from zellige.nn.context import ContextBlock, put, split_by, take
 from zellige.nn.mlp import MLP
-from zellige.nn.modulation import ClassEmbedding, init_normal
+from zellige.nn.modulation import ClassEmbedding, init_normal, width_std
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class ENAT(MaskedGenerator):
         self.head = nn.Linear(dim, dim)
         self.head_norm = nn.LayerNorm(dim, eps=1e-5)
         self.bias = nn.Parameter(torch.zeros(self.codes + 1))
-        init_normal(self, truncated=True)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        std = width_std(dim, 1024)
+        init_normal(self, std, truncated=True)
+        nn.init.trunc_normal_(self.positions, std=std)
 
     def features(self, ids: Tensor, masked: Tensor, labels: Tensor, before: Features | None = None) -> Features:
         """One pass.

@@ -27,7 +27,7 @@ from zellige.generate.masked import (
     masked_share,
     random_masks,
 )
-from zellige.nn.modulation import drop_labels, init_normal
+from zellige.nn.modulation import drop_labels, init_normal, width_std
 from zellige.nn.transformer import Transformer, TransformerConfig
 
 
@@ -83,8 +83,9 @@ class MaskGIT(MaskedGenerator):
         self.head = nn.Linear(dim, dim)
         self.head_norm = nn.LayerNorm(dim, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(self.mask + 1))
-        init_normal(self, truncated=True)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        std = width_std(dim, 768)
+        init_normal(self, std, truncated=True)
+        nn.init.trunc_normal_(self.positions, std=std)
 
     def scores(self, sequence: Tensor) -> Tensor:
         """Logits (B, 1 + L, K + classes + 1) of each position of a sequence of rows of the embedding (B, 1 + L)."""
