@@ -80,8 +80,8 @@ class Scale:
     teacher_codes: int = 128
     teacher_channels: int = 32
     teacher_steps: int = 200
-    proxy_steps: int = 400
-    finish_steps: int = 150
+    proxy_steps: int = 1000
+    finish_steps: int = 600
     short: int = 32
     short_codes: int = 512
     learned: int = 2000
