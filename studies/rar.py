@@ -57,7 +57,7 @@ class Orders:
 
     images: tuple[int, ...] = (2000,)
     held_out: int = 512
-    steps: int = 1200
+    steps: int = 400
     batch_size: int = 32
     dim: int = 128
     depth: int = 4
