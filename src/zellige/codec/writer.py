@@ -120,7 +120,7 @@ class TokenSetWriter:
                 "ids": ids[i].tobytes(),
             }
             self._rows.append(row)
-            if len(self._rows) >= self._rows_per_part or len(self._rows) * ids[i].nbytes >= _PART_BYTES:
+            if self._full(self._rows):
                 self.flush()
 
     def flush(self) -> None:
@@ -155,12 +155,26 @@ class TokenSetWriter:
             layouts = set().union(*(source.layouts() for source in sources))
             final = replace(self.info, layout=layouts.pop() if len(layouts) == 1 else None)
             with replacing(self.path) as temporary, parquet_writer(temporary, final) as out:
-                for source in sources:
-                    for rows in source.records():
-                        out.write_table(arrow_table(rows, final))
+                for rows in self._regrouped(sources):
+                    out.write_table(arrow_table(rows, final))
         if self._folder.exists():
             shutil.rmtree(self._folder)
         return self.path
+
+    def _full(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether as many rows are together as a part may have."""
+        return len(rows) >= self._rows_per_part or len(rows) * len(rows[-1]["ids"]) >= _PART_BYTES
+
+    def _regrouped(self, sources: Sequence[TokenSet]) -> Iterator[list[dict[str, Any]]]:
+        """All rows, together as if nothing had cut them into parts: when that was must not be seen in the file."""
+        rows: list[dict[str, Any]] = []
+        for row in (row for source in sources for group in source.records() for row in group):
+            rows.append(row)
+            if self._full(rows):
+                yield rows
+                rows = []
+        if rows:
+            yield rows
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("part-*.parquet"))

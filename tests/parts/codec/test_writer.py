@@ -71,6 +71,20 @@ def test_resuming_keeps_finished_parts_and_makes_the_rest(tmp_path: Path) -> Non
     assert content(path) == expected(13)
 
 
+def test_when_parts_were_cut_is_not_seen_in_the_file(tmp_path: Path) -> None:
+    whole, cut = open_writer(tmp_path / "whole.parquet"), open_writer(tmp_path / "cut.parquet")
+    fill(whole, range(10))
+    for some in (range(1), range(1, 6), range(6, 7), range(7, 10)):
+        fill(cut, some)
+        cut.flush()  # as a clock may say, or a signal
+    assert cut.finish().read_bytes() == whole.finish().read_bytes()
+    later = open_writer(tmp_path / "cut.parquet", resume=True)
+    fill(later, range(10, 13))
+    further = open_writer(tmp_path / "further.parquet")
+    fill(further, range(13))
+    assert later.finish().read_bytes() == further.finish().read_bytes()
+
+
 def test_parts_are_never_overwritten_unasked(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     fill(open_writer(path), range(4))
