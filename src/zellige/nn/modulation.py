@@ -97,8 +97,8 @@ def init_normal(module: nn.Module, std: float = 0.02, *, truncated: bool = False
 def width_std(dim: int, known: int, std: float = 0.02) -> float:
     """The deviation with which layers of `dim` channels pass on as much as those of `known` channels do with `std`.
 
-    A deviation of 0.02 is made for the widths of papers: in narrow networks signals fade with it, and attention
-    takes long to look anywhere.
+    A deviation of 0.02 is made for the widths of papers: in narrow networks signals fade with it, and masked
+    generators take far longer to learn from what is seen (docs/studies.md, masked generation).
     """
     return std * (known / dim) ** 0.5
 
