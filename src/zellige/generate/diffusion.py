@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate, repeat
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def spaced_steps(count: int, steps: int = STEPS) -> list[int]:
     if not 1 <= count <= steps:
         raise UsageError(f"diffusion_steps is a number from 1 to {steps}; got {count}")
     stride = (steps - 1) / (count - 1) if count > 1 else 1.0
-    return [round(i * stride) for i in range(count)]
+    return [round(at) for at in accumulate(repeat(stride, count - 1), initial=0.0)]  # sums, as the original rounds them
 
 
 class Posterior:

@@ -32,6 +32,7 @@ def test_the_signal_is_a_squared_cosine_that_ends_near_nothing() -> None:
 
 def test_steps_reach_from_the_first_to_the_last() -> None:
     assert spaced_steps(4, 10) == [0, 3, 6, 9]
+    assert spaced_steps(21)[9:12] == [450, 499, 549]  # ten strides of 49.95 sum to a little less than 499.5
     assert spaced_steps(STEPS) == list(range(STEPS))
     assert spaced_steps(1) == [0]
     for wrong in (0, STEPS + 1):
