@@ -76,7 +76,7 @@ class Scale:
     codes: int = 4096
     dim: int = 12
     channels: int = 86
-    steps: int = 300
+    steps: int = 2400
     teacher_codes: int = 128
     teacher_channels: int = 32
     teacher_steps: int = 200
@@ -162,7 +162,7 @@ class Scale:
         """Two transformers, for images of 8×8 patches."""
         sides = {"image_size": images.held_out.side, "patch": images.held_out.side // 8, "scrambled": False}
         widths = {"width": self.width, "decoder_width": self.width, "depth": self.depth, "decoder_depth": self.depth}
-        return {**sides, **widths, "latents": tokens, "dim": self.dim}
+        return {**sides, **widths, "latents": tokens, "dim": self.dim, "even_start": True}
 
     def _quantizer(self, codes: int) -> dict[str, Any]:
         """Codes that are replaced within some ten steps if nothing uses them: they are to follow transformers which
@@ -178,7 +178,7 @@ class Scale:
                 "tokenizer": tokenizer,
                 "config": config,
                 "data": images.settings(folder),
-                "optimizer": self._optimizer(steps) | ({"lr": 5e-4} if tokenizer == "titok" else {}),
+                "optimizer": self._optimizer(steps),
                 "batch_size": self.batch_size,
                 **self._run(steps, seed),
             }

@@ -6,6 +6,8 @@ Legend: B samples, T tokens, N patches, C channels, P pixels a side of a patch, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -178,6 +180,29 @@ class ViTTrunk(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
+
+
+@torch.no_grad()
+def start_even(trunk: ViTTrunk) -> None:
+    """Draw the weights of attention, patches and places anew: inputs vary by 1, and attention tells places apart.
+
+    With places of 0.02 all patches, and all tokens, look alike to the attention of a small network for its first
+    hundreds of steps, in which it learns little but mean colours (docs/studies.md, images as short sequences).
+    Pixels are taken to be in [0, 1].
+    """
+    for table in (trunk.cls_token, trunk.pos_embed):
+        nn.init.normal_(table)
+    if trunk.patch_embed is not None:
+        kernel = trunk.patch_embed.proj.weight
+        nn.init.normal_(kernel, std=2 / math.sqrt(kernel[0].numel()))
+        trunk.patch_embed.proj.bias.copy_(-kernel.sum((1, 2, 3)) / 2)  # grey is 0
+    for block in trunk.blocks:
+        attention, channels = block.attn, block.attn.proj.in_features
+        for layer in (attention.qkv, attention.proj):
+            nn.init.normal_(layer.weight, std=channels**-0.5)
+        attention.qkv.weight[: 2 * channels] *= math.sqrt(3)  # scores vary by 3
+        for layer in (attention.qkv, attention.proj, block.mlp.fc1, block.mlp.fc2):
+            nn.init.zeros_(layer.bias)
 
 
 def resample_patches(kernel: Tensor, patch: int) -> Tensor:

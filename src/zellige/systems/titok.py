@@ -27,6 +27,7 @@ from zellige.decoders.codes import CodeDecoder
 from zellige.decoders.query import QueryDecoder
 from zellige.encoders.query import QueryEncoder
 from zellige.nn.convnet import ConvConfig
+from zellige.nn.vit import start_even
 from zellige.nn.vitnet import ViTConfig
 from zellige.quantize import make_quantizer
 from zellige.systems.vqgan import VQGAN
@@ -63,6 +64,7 @@ class TiTokConfig(ViTConfig):
         teacher_channels, teacher_multipliers, teacher_blocks: of the teacher's decoder, as in `ConvConfig`.
         caption: T, or 0 for a decoder that reads no caption.
         caption_dim: F.
+        even_start: of training: see `zellige.nn.vit.start_even`. Small models need it.
     """
 
     width: int = 1024
@@ -82,6 +84,7 @@ class TiTokConfig(ViTConfig):
     teacher_blocks: int = 2
     caption: int = 0
     caption_dim: int = 768
+    even_start: bool = False
 
     @property
     def teacher(self) -> ConvConfig:
@@ -139,6 +142,21 @@ class TiTok(Tokenizer):
             self.caption_positions = nn.Parameter(0.02 * torch.randn(config.caption, config.decoder_width))
         self.stride, self.image_size = config.patch, config.image_size
         self.codebook = self.quantizer.codebook
+        if config.even_start:
+            self._start_even()
+
+    @torch.no_grad()
+    def _start_even(self) -> None:
+        """What enters a transformer varies by 1: patches, latent and mask tokens, their places, quantized latents."""
+        encoder, decoder = self.encoder, self.decoder
+        start_even(encoder.trunk)
+        start_even(decoder.trunk)
+        for table in (encoder.latent_tokens, encoder.latent_positions, decoder.mask_token, decoder.latent_positions):
+            nn.init.normal_(table)
+        unit_length = self.config.quantizer_settings.get("normalize", False)
+        nn.init.normal_(self.project_out.weight, std=1.0 if unit_length else self.config.dim**-0.5)
+        for layer in (self.project_in, self.project_out):
+            nn.init.zeros_(layer.bias)
 
     def latents(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [-1, 1] to latents before quantization (B, N, D)."""
