@@ -6,8 +6,10 @@ Legend: B images of a batch, S pixels a side, P pixels a side of a patch, N = (S
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,54 +17,67 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zellige.codec import TokenSet, TokenSetWriter
+from zellige.core.contract import Reconstruction, Tokenizer
 from zellige.core.pixels import from_uint8
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, open_images
 from zellige.metrics import PSNR
-from zellige.metrics.features import fingerprint
 from zellige.quantize.codebook import Codebook
 
 BATCH = 64
 
 
-class PatchCodes:
-    """Square patches of images, each as the nearest of K centres.
+@dataclass(frozen=True)
+class PatchConfig:
+    """P and K."""
 
-    Args:
-        source: images whose first ones, `seen` of them, the centres are found on.
-        patch: P, which divides S.
-        codes: K.
-    """
+    patch: int = 4
+    codes: int = 256
 
-    def __init__(self, source: Path, patch: int, codes: int, seen: int = 256) -> None:
-        self.patch, self.codes = patch, codes
-        self.codebook = Codebook(codes, 3 * patch**2, kmeans_start=True).train()
-        vectors = torch.cat([self._vectors(_pixels(records)).flatten(0, 1) for records in _batches(source, seen)])
+
+class PatchCodes(Tokenizer):
+    """Square patches of images, each as the nearest of K centres; P divides S."""
+
+    config_class: ClassVar[type] = PatchConfig
+    system = "patches"
+    config: PatchConfig
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__(config)
+        self.stride, self.codebook = config.patch, (config.codes,)
+        self.centres = Codebook(config.codes, 3 * config.patch**2, kmeans_start=True)
+
+    @classmethod
+    def of(cls, source: Path, patch: int, codes: int, seen: int = 256) -> PatchCodes:
+        """With the centres of the patches of the first images of a set, `seen` of them."""
+        made = cls(PatchConfig(patch, codes)).train()
+        vectors = torch.cat([made._vectors(_pixels(records)).flatten(0, 1) for records in _batches(source, seen)])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.codebook.prepare(vectors)
+            made.centres.prepare(vectors)
+        return made.eval()
 
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tokens:
-        """(B, 3, S, S) to ids (B, N) of a grid."""
-        vectors = self._vectors(images)
-        side = images.shape[-1] // self.patch
-        ids = self.codebook.nearest(vectors.flatten(0, 1)).view(vectors.shape[:2])
-        return Tokens(ids, ((side, side),), (self.codes,))
+    def forward(self, x: Tensor) -> Reconstruction:
+        raise NotImplementedError("patches are not trained")
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens) -> Tensor:
-        """(B, 3, S, S) in [-1, 1]."""
-        patches = self.codebook.lookup(tokens.data).transpose(1, 2).unflatten(2, tokens.layout[0])
-        return F.pixel_shuffle(patches, self.patch).clamp(-1, 1)
+    def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens:
+        vectors = self._vectors(x)
+        side = x.shape[-1] // self.stride
+        ids = self.centres.nearest(vectors.flatten(0, 1)).view(vectors.shape[:2])
+        return Tokens(ids, ((side, side),), self.codebook)
+
+    def _decode(
+        self, tokens: Tokens, condition: Any, seed: int | None, steps: int | None, guidance: float | None
+    ) -> Tensor:
+        patches = self.centres.lookup(tokens.data).transpose(1, 2).unflatten(2, tokens.layout[0])
+        return F.pixel_shuffle(patches, self.stride)
 
     def token_set(self, source: Path, count: int, path: Path) -> TokenSet:
         """The tokens of the first `count` images of a set with labels, written unless they are there."""
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            name = f"patches of {self.patch}×{self.patch}"
             writer = TokenSetWriter(
-                path, name=name, fingerprint=fingerprint(self.codebook), codebook=(self.codes,), resume=True
+                path, name=self.name, fingerprint=self.fingerprint(), codebook=self.codebook, resume=True
             )
             for records in _batches(source, count):
                 new = [record for record in records if record.key not in writer.done]
@@ -84,7 +99,7 @@ class PatchCodes:
 
     def _vectors(self, images: Tensor) -> Tensor:
         """(B, N, 3·P²)."""
-        return F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
+        return F.pixel_unshuffle(images, self.stride).flatten(2).transpose(1, 2)
 
 
 def _batches(source: Path, count: int) -> Iterator[list[ImageRecord]]:

@@ -1,13 +1,13 @@
 """Random orders that give way to raster order, and classes under guidance: RAR (arXiv 2411.00776).
 
-`python -m studies.rar --data FOLDER` trains the same small RAR three times on the tokens of a CIFAR-10 tokenizer of
-`studies.robusttok`: in random orders that are annealed to raster order, in raster order alone, in random orders
-alone. Asked for: held-out cross-entropy in raster order is lower by 0.5 % or more than with raster order alone, and
-below that of random orders alone. Then the annealed one draws with more and more guidance, as in `studies.guidance`.
-Asked for: its samples are taken for their classes more often, and are less diverse: those of a class lie closer
-together, and they cover less of the images (recall).
+`python -m studies.rar --data FOLDER` trains the same small RAR three times on CIFAR-10 as 64 patches, each one of 256
+k-means centres: in random orders that are annealed to raster order, in raster order alone, in random orders alone.
+Asked for: held-out cross-entropy in raster order ends lower by 0.5 % or more than with raster order alone, and below
+that of random orders alone. As raster order alone soon overfits, it is also compared where it is lowest.
 
-Runs are kept beside the tokenizer, in the work folder.
+Then the annealed one draws with more and more guidance, as in `studies.guidance`. Asked for: its samples are taken for
+their classes more often, and are less diverse: those of a class lie closer together, and they cover less of the images
+(recall).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from studies.common import Record, interval, options, parse, publish, table
 from studies.curves import Learned, learn
 from studies.guidance import DRAWN, Guidance, Subject, curve, table_of
 from studies.measure import network
-from studies.robusttok.generation import token_set
-from studies.robusttok.pairs import Judge, run
-from studies.robusttok.settings import SETTINGS, Setting, quick
-from zellige.codec import TokenSet
+from studies.patches import PatchCodes
+from zellige.core.generator import Generator
+from zellige.core.hub import load
 from zellige.core.tokens import layout_size
 from zellige.evaluate.environment import hardware
-from zellige.generate.images import ImageGenerator, open_generator
+from zellige.generate.images import ImageGenerator
 from zellige.metrics.features import FeatureNetwork
 from zellige.train.generator_recipe import GeneratorRecipe
 
-NAME = "rar"
+NAME, TITLE = "rar", "CIFAR-10, 32 px"
+TRAIN, TEST = "cifar10-train.parquet", "cifar10-test.parquet"
 ORDERS = {"annealed": (0.5, 0.75), "raster": (0.0, 0.0), "random": (1.0, 1.0)}
 """The shares of the training between which random orders give way to raster order."""
 GAIN = 0.005
@@ -51,13 +51,15 @@ class Orders:
     Attributes:
         images: of the training set, from its start, in each of the comparisons.
         held_out: images of the test set, from its start.
+        codes: K, of patches of 4×4 pixels.
         steps: of training, each of ``batch_size`` samples.
         dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
     """
 
-    images: tuple[int, ...] = (2000,)
+    images: tuple[int, ...] = (4000,)
     held_out: int = 512
-    steps: int = 400
+    codes: int = 256
+    steps: int = 1600
     batch_size: int = 32
     dim: int = 128
     depth: int = 4
@@ -99,40 +101,40 @@ class Orders:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study and write its record and tables."""
-    parser = options(NAME, str(__doc__).partition("\n")[0], "robusttok")
+    parser = options(NAME, str(__doc__).partition("\n")[0], NAME)
     parser.set_defaults(seeds=1)
     wanted = parse(parser, arguments)
-    setting, orders, guidance = SETTINGS["cifar10"], Orders(), GUIDANCE
+    orders, guidance = Orders(), GUIDANCE
     if wanted.scale == "quick":
-        setting, guidance = quick(setting), replace(guidance, strengths=(1.0, 4.0), samples=20, probed=24)
-        orders = Orders(images=(10, 16), held_out=12, steps=4, batch_size=4, dim=16, depth=1, heads=2, hidden=16)
-    record = study(setting, orders, guidance, wanted.seeds, wanted.data, wanted.work / wanted.scale)
+        guidance = replace(guidance, strengths=(1.0, 4.0), samples=20, probed=24)
+        small = {"dim": 16, "depth": 1, "heads": 2, "hidden": 16}
+        orders = Orders(images=(10, 16), held_out=12, codes=64, steps=4, batch_size=4, **small)
+    record = study(orders, guidance, wanted.seeds, wanted.data, wanted.work / wanted.scale)
     publish(record, f"{orders_table(record)}\n\n{table_of(record)}\n\n{verdicts_of(record)}", wanted.output)
 
 
-def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data: Path, work: Path) -> Record:
+def study(orders: Orders, guidance: Guidance, seeds: int, data: Path, work: Path) -> Record:
     """The record of all runs."""
-    held_out = replace(setting.held_out, source=str(data / setting.held_out.source))
-    judge = Judge(held_out.load(), network())
-    model = run(setting, "robust", 0, data, work, judge)["folder"]
-    test = TokenSet(token_set(model, [data / setting.held_out.source], orders.held_out, "held-out"))
-    sources, runs = [data / name for name in setting.train], []
+    codes, features = PatchCodes.of(data / TRAIN, 4, orders.codes), network()
+    test = codes.token_set(data / TEST, orders.held_out, work / f"held-out-{orders.codes}-{orders.held_out}.parquet")
+    runs = []
     finished: dict[tuple[int, str, int], Learned] = {}
     for count in orders.images:
-        tokens = token_set(model, sources, count)
+        tokens = codes.token_set(data / TRAIN, count, work / f"tokens-{orders.codes}-{count}.parquet").path
         for seed in range(seeds):
             for arm in ORDERS:
-                learned = learn(orders.recipe(tokens, arm, seed), model.parent, f"{NAME}-{arm}", test)
+                learned = learn(orders.recipe(tokens, arm, seed), work, f"{NAME}-{arm}", test)
                 finished[count, arm, seed] = learned
                 runs.append({"images": count, "arm": arm, "seed": seed, "curve": learned.curve})
                 print(f"{count} images, {arm}, seed {seed}: {learned.nats:.3f} nats", flush=True)
     annealed = finished[max(orders.images), "annealed", 0].folder
-    images = open_generator(str(annealed), str(model))
-    subject = Subject("RAR, annealed", images, data / setting.held_out.source, sources[0])
+    generator = load(str(annealed), kind=Generator, quiet=True)  # type: ignore[type-abstract]
+    images = ImageGenerator(generator, codes)
+    subject = Subject("RAR, annealed", images, data / TEST, data / TRAIN)
     return {
         "study": NAME,
         "paper": "arXiv 2411.00776",
-        "title": setting.title,
+        "title": TITLE,
         "recipe": json.loads(
             orders.recipe(Path(), "annealed", 0).model_dump_json(exclude={"tokens"}, exclude_unset=True)
         ),
@@ -140,8 +142,8 @@ def study(setting: Setting, orders: Orders, guidance: Guidance, seeds: int, data
         "runs": runs,
         "drawing": {"strengths": guidance.strengths, "samples": guidance.samples, "probed": guidance.probed},
         "weights": [_weights(images, strength) for strength in guidance.strengths],
-        "spread": [_spread(images, strength, guidance.samples, judge.features) for strength in guidance.strengths],
-        "subjects": {"rar": curve(subject, guidance, judge.features, annealed)},
+        "spread": [_spread(images, strength, guidance.samples, features) for strength in guidance.strengths],
+        "subjects": {"rar": curve(subject, guidance, features, annealed)},
         "hardware": hardware(torch.device("cpu")),
     }
 
@@ -153,10 +155,11 @@ def orders_table(record: Record) -> str:
     rows = []
     for images in sorted({found["images"] for found in record["runs"]}):
         ends = {arm: _at(record, images, arm, shown[-1]) for arm in ORDERS}
+        best = _lowest(record, images, "raster")
         for arm in ORDERS:
             values = [interval(_at(record, images, arm, step)).show(".3f") for step in shown]
             lowest = interval(_lowest(record, images, arm)).show(".3f")
-            rows.append((f"{images:,} images, {arm}", *values, lowest, _verdict(arm, ends)))
+            rows.append((f"{images:,} images, {arm}", *values, lowest, _verdict(arm, ends, best)))
     return table(("nats a token, raster order", *(f"step {step}" for step in shown), "lowest", "asked for"), rows)
 
 
@@ -211,12 +214,16 @@ def _at(record: Record, images: int, arm: str, step: int) -> list[float]:
     return [nats for found in runs for at, nats in found["curve"] if at == step]
 
 
-def _verdict(arm: str, ends: dict[str, list[float]]) -> str:
-    """What annealed orders are to be below, and whether they are, in the mean over the seeds."""
+def _verdict(arm: str, ends: dict[str, list[float]], best: list[float]) -> str:
+    """What annealed orders are to be below, and whether they are, in the mean over the seeds.
+
+    They are compared with the end of raster order, and with `best`, where that was lowest.
+    """
     mean = {name: interval(values).mean for name, values in ends.items()}
     if arm == "raster":
-        change = mean["annealed"] / mean["raster"] - 1
-        return f"annealed −{GAIN:.1%} or lower: {change:+.1%}, {_met(change <= -GAIN)}".replace("-", "−")
+        change, least = (mean["annealed"] / nats - 1 for nats in (mean["raster"], interval(best).mean))
+        met = _met(max(change, least) <= -GAIN)
+        return f"annealed −{GAIN:.1%} or lower: {change:+.1%}, and of the lowest {least:+.1%}, {met}".replace("-", "−")
     if arm == "random":
         return f"annealed below: {_met(mean['annealed'] < mean['random'])}"
     return ""

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
     """The record of all runs."""
     train, test = data / TRAIN, data / TEST
-    patches = {size: PatchCodes(train, size, scale.codes) for size in (2, 4)}
+    patches = {size: PatchCodes.of(train, size, scale.codes) for size in (2, 4)}
     sets = {
         size: tuple(
             codes.token_set(source, count, work / f"{source.stem}-{size}-{scale.codes}-{count}.parquet")

@@ -51,7 +51,7 @@ class Material:
 def prepare(scale: Scale, data: Path, work: Path) -> Material:
     """Centres of patches, and the tokens of both sets."""
     train, test = data / TRAIN, data / TEST
-    codes = PatchCodes(train, scale.patch, scale.codes)
+    codes = PatchCodes.of(train, scale.patch, scale.codes)
     name = f"{scale.patch}-{scale.codes}"
     tokens = codes.token_set(train, scale.images, work / f"{train.stem}-{name}-{scale.images}.parquet")
     held_out = codes.token_set(test, scale.probed, work / f"{test.stem}-{name}-{scale.probed}.parquet")

@@ -38,12 +38,12 @@ def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_patches_are_the_nearest_centres_in_their_places(data: Path) -> None:
-    codes = PatchCodes(data / "cifar10-train.parquet", 4, 16)
+    codes = PatchCodes.of(data / "cifar10-train.parquet", 4, 16)
     tokens = codes.encode(torch.rand(2, 3, 32, 32) * 2 - 1)
     assert tokens.layout == ((8, 8),)
     images = codes.decode(tokens)
     assert torch.equal(codes.encode(images).data, tokens.data)  # a centre is its own nearest one
-    first = codes.codebook.weight[tokens.data[1, 9]].view(3, 4, 4).clamp(-1, 1)
+    first = codes.centres.weight[tokens.data[1, 9]].view(3, 4, 4).clamp(-1, 1)
     torch.testing.assert_close(images[1, :, 4:8, 4:8], first)
 
 

@@ -193,16 +193,17 @@ def start_even(trunk: ViTTrunk) -> None:
     for table in (trunk.cls_token, trunk.pos_embed):
         nn.init.normal_(table)
     if trunk.patch_embed is not None:
-        kernel = trunk.patch_embed.proj.weight
+        kernel, bias = trunk.patch_embed.proj.parameters()
         nn.init.normal_(kernel, std=2 / math.sqrt(kernel[0].numel()))
-        trunk.patch_embed.proj.bias.copy_(-kernel.sum((1, 2, 3)) / 2)  # grey is 0
-    for block in trunk.blocks:
-        attention, channels = block.attn, block.attn.proj.in_features
+        bias.copy_(-kernel.sum((1, 2, 3)) / 2)  # grey is 0
+    for attention in (part for part in trunk.modules() if isinstance(part, Attention)):
+        channels = attention.proj.in_features
         for layer in (attention.qkv, attention.proj):
             nn.init.normal_(layer.weight, std=channels**-0.5)
         attention.qkv.weight[: 2 * channels] *= math.sqrt(3)  # scores vary by 3
-        for layer in (attention.qkv, attention.proj, block.mlp.fc1, block.mlp.fc2):
-            nn.init.zeros_(layer.bias)
+    for name, weights in trunk.blocks.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(weights)
 
 
 def resample_patches(kernel: Tensor, patch: int) -> Tensor:

@@ -155,8 +155,9 @@ class TiTok(Tokenizer):
             nn.init.normal_(table)
         unit_length = self.config.quantizer_settings.get("normalize", False)
         nn.init.normal_(self.project_out.weight, std=1.0 if unit_length else self.config.dim**-0.5)
-        for layer in (self.project_in, self.project_out):
-            nn.init.zeros_(layer.bias)
+        for name, weights in (*self.project_in.named_parameters(), *self.project_out.named_parameters()):
+            if name == "bias":
+                nn.init.zeros_(weights)
 
     def latents(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [-1, 1] to latents before quantization (B, N, D)."""
