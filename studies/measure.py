@@ -125,3 +125,14 @@ def load_model(folder: Path) -> Tokenizer:
     tokenizer = load(str(folder / WEIGHTS))
     assert isinstance(tokenizer, Tokenizer)
     return tokenizer.eval()
+
+
+@torch.inference_mode()
+def psnr(tokenizer: Tokenizer, source: Path, count: int) -> float:
+    """Of the first `count` images of a set as they are decoded, dB."""
+    metric, records = PSNR(), itertools.islice(open_images(str(source)), count)
+    while batch := list(itertools.islice(records, BATCH)):
+        images = from_uint8(np.stack([record.image for record in batch]))
+        metric.update(images, tokenizer.decode(tokenizer.encode(images)))
+    (found,) = metric.compute()
+    return float(found.value)

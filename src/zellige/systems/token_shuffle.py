@@ -22,9 +22,8 @@ from zellige.core.condition import TextFeatures
 from zellige.core.errors import UsageError
 from zellige.core.noise import Noise
 from zellige.core.tokens import Tokens, layout_size
-from zellige.latent.fold import Shuffle, Unshuffle
+from zellige.latent.fold import Shuffle, Unshuffle, start_fold
 from zellige.losses.z_loss import z_loss
-from zellige.nn.modulation import init_normal
 from zellige.nn.rope import rotary_table
 from zellige.nn.scan import cell_order, inverse
 from zellige.systems.llamagen import LlamaGen, LlamaGenConfig
@@ -68,8 +67,8 @@ class TokenShuffle(LlamaGen):
         if window > 1:
             self.shuffle = Shuffle(config.dim, window, config.shuffle_blocks, config.fusion)
             self.unshuffle = Unshuffle(config.dim, window, config.shuffle_blocks)
-            init_normal(self.shuffle)
-            init_normal(self.unshuffle)
+            start_fold(self.shuffle)
+            start_fold(self.unshuffle)
         rank = config.embedding_rank
         self.factors = _bottleneck(config.dim, rank) if rank else None
         block = config.layout[0]
@@ -118,6 +117,6 @@ class TokenShuffle(LlamaGen):
 def _bottleneck(dim: int, rank: int) -> nn.Sequential:
     """A linear map of C channels through fewer; at its start the variance stays as it was."""
     factors = nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim, bias=False)
-    for factor in factors:
-        nn.init.normal_(factor.weight, std=factor.in_features**-0.5)
-    return nn.Sequential(*factors)
+    made = nn.Sequential(*factors)
+    start_fold(made)
+    return made
