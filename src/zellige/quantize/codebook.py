@@ -44,9 +44,12 @@ class Codebook(nn.Module):
     Attributes:
         waiting: (M, D) training vectors that the k-means start has seen while they were fewer than K; None before
             and after. No part of the state: checkpoints of a run keep it.
+        replaced: (K,) codes that were started or replaced since somebody set this to None, or None for none. Nor is
+            this: a training step asks for it, to average no codes that have nothing in common.
     """
 
     waiting: Tensor | None
+    replaced: Tensor | None
     uses: Tensor | None
     sums: Tensor | None
     started: Tensor | None
@@ -93,7 +96,7 @@ class Codebook(nn.Module):
         self.register_buffer("uses", torch.full((size,), 0.0 if clustering else 1.0) if counted else None)
         self.register_buffer("sums", self.weight.detach().clone() if decay is not None else None)
         self.register_buffer("started", torch.tensor(False) if kmeans_start else None)
-        self.waiting = None
+        self.waiting = self.replaced = None
 
     def project(self, z: Tensor) -> Tensor:
         """Vectors (…, D) as they are compared, float32: of length 1 with `normalize`."""
@@ -171,6 +174,9 @@ class Codebook(nn.Module):
             self.uses[ids] = 1.0
         if self.sums is not None:
             self.sums[ids] = codes.to(self.sums.dtype)
+        if self.replaced is None:
+            self.replaced = torch.zeros(len(self.weight), dtype=torch.bool, device=self.weight.device)
+        self.replaced[ids] = True
 
 
 @torch.no_grad()

@@ -56,6 +56,9 @@ def restore_statistics(module: nn.Module, before: list[Tensor]) -> None:
     """Undo what forward passes changed since `copy_statistics`."""
     for tensor, value in zip(_self_changing(module), before, strict=True):
         tensor.copy_(value)
+    for book in module.modules():
+        if isinstance(book, Codebook):
+            book.replaced = None
 
 
 def _self_changing(module: nn.Module) -> list[Tensor]:
@@ -75,3 +78,15 @@ def update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay: 
     torch._foreach_lerp_([part(average[k]) for k in floats], [part(state[k]) for k in floats], 1 - decay)
     for k in average.keys() - set(floats):
         average[k].copy_(state[k])
+
+
+@torch.no_grad()
+def restart_replaced(average: dict[str, Tensor], module: nn.Module) -> None:
+    """Begin new averages of the codes that were replaced since the last call, in place.
+
+    Codes of one number before and after have nothing in common, and their mean stands for neither.
+    """
+    for name, book in module.named_modules():
+        if isinstance(book, Codebook) and book.replaced is not None:
+            average[f"{name}.weight"][book.replaced] = book.weight[book.replaced]
+            book.replaced = None

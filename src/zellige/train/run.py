@@ -29,6 +29,7 @@ from zellige.train.log import Log, require_tensorboard
 from zellige.train.optim import (
     copy_statistics,
     learning_rate,
+    restart_replaced,
     restore_statistics,
     set_rate,
     synced,
@@ -160,6 +161,7 @@ class TrainingRun(ABC, Generic[R, M, Item]):
         if finite:
             self.optimizer.step()
             update_average(self.average, self.system.state_dict(), recipe.ema, self.step)
+            restart_replaced(self.average, self.system)
         else:
             for prefix, module in self._stepped().items():
                 restore_statistics(module, before[prefix])
