@@ -165,10 +165,8 @@ class Scale:
         return {**sides, **widths, "latents": tokens, "dim": self.dim, "even_start": True}
 
     def _quantizer(self, codes: int) -> dict[str, Any]:
-        """Codes that are replaced within some ten steps if nothing uses them: they are to follow transformers which
-        begin with almost the same latents for all images, or these end in a few codes for good.
-        """
-        return {"codes": codes, "normalize": True, "beta": 0.1, "kmeans_start": True, "revive_below": 0.95}
+        """Codes that are replaced soon if nothing uses them, while the latents still move much."""
+        return {"codes": codes, "normalize": True, "beta": 0.1, "kmeans_start": True, "revive_below": 0.3}
 
     def _recipe(
         self, tokenizer: str, config: dict[str, Any], images: Images, folder: Path, steps: int, seed: int
