@@ -11,6 +11,7 @@ from studies.common import Record, options, parse, publish
 from studies.enat.report import tables_of
 from studies.enat.runs import by_frequency, costs, prepare, run
 from studies.enat.settings import ARMS, QUICK, RATIOS, Scale
+from studies.measure import network
 
 NAME = "enat"
 SEEDS = 2
@@ -39,6 +40,7 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
         for arm in ARMS:
             runs.append(run(scale, arm, steps[arm], seed, material, work))
             print(f"{arm}, seed {seed}: {steps[arm]} steps, nats {runs[-1]['nats']}", flush=True)
+    judge = network()
     return {
         "study": NAME,
         "papers": ["arXiv 2411.06959", "arXiv 2202.04200"],
@@ -48,6 +50,7 @@ def study(scale: Scale, seeds: int, data: Path, work: Path) -> Record:
         "ratios": RATIOS,
         "frequencies": by_frequency(material.tokens, material.held_out),
         "costs": {arm: {"training": one, **asdict(image), "saved": image.saved} for arm, (one, image) in cost.items()},
+        "distance": f"Fréchet, {judge.name}, {judge.resize}, weights {judge.fingerprint}",
         "runs": runs,
     }
 
