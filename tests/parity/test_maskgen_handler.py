@@ -1,4 +1,4 @@
-"""The handler of MaskGen on other configurations than the stored one, with other seeds."""
+"""The handlers of MaskGen on other configurations than the stored ones, with other seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from tests.parity.draw import official_state
 from tests.parity.runner import run
 from tests.parity.test_masked_handlers import write
 from zellige.convert.maskgen import MaskGenAdapter
+from zellige.convert.maskgen_kl import MaskGenKLAdapter
 from zellige.core.condition import TextFeatures
 from zellige.systems.maskgen import MaskGen
+from zellige.systems.maskgen_kl import MaskGenKL
 
 SETTINGS: dict[str, Any] = {
     "layout": ((6,),),
@@ -62,3 +64,38 @@ def test_maskgen(keys: str, tied: bool, waves: int, change: float, tmp_path: Pat
     ok, lines = run(write(tmp_path / "case.npz", case, input_ids=ids, aesthetic=scores, logits=logits))
     assert ok == (change == 0), lines
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize("waves", [8, 0])
+@pytest.mark.parametrize("change", [0.0, 0.01])
+@torch.no_grad()
+def test_maskgen_kl(waves: int, change: float, tmp_path: Path) -> None:
+    sizes = {"dim": 32, "depth": 1, "heads": 4, "hidden": 128, "text_dim": 12, "score_waves": waves}
+    settings = {**sizes, "layout": ((6,),), "codebook": (), "latent_dim": 4, "head_width": 16, "head_depth": 1}
+    numbers = {"decoder_embed_dim": 32, "decoder_depth": 1, "decoder_num_heads": 4, "micro_condition": waves > 0}
+    texts = {"condition": (5, 2, 77, 12), "pooled": (6, 2, 1, 12), "null": (7, 1, 77, 12), "null_pooled": (8, 1, 1, 12)}
+    drawn = {name: normal(*numbers) for name, numbers in texts.items()}
+    note = ", ".join(f"{name} PCG64({seed}).standard_normal({shape})" for name, (seed, *shape) in texts.items())
+    meta: dict[str, Any] = {"official": "modeling.maskgen.MaskGen_KL", "note": note.replace("[", "(").replace("]", ")")}
+    meta["config"] = {"model": {"vq_model": {"scale_factor": 0.5}, "maskgen": numbers}}
+    adapter = MaskGenKLAdapter()
+    with torch.device("meta"):
+        meta["keys"] = adapter.official_shapes(MaskGenKL.from_config(settings))
+    model = adapter.build(official_state(meta["keys"], meta), "the case", heads=4, latent_scale=0.5)
+    assert isinstance(model, MaskGenKL)
+    latents, mask, scores = normal(9, 2, 6, 4), torch.arange(12).view(2, 6) % 3 == 0, torch.tensor([4.0, 7.5])
+    text = TextFeatures(drawn["condition"], pooled=drawn["pooled"][:, 0], scores=scores)
+    vectors = model.vectors(latents, mask, text)
+    noisy, steps = normal(10, 12, 4), torch.arange(12) * 90
+    arrays = {
+        "aesthetic": scores,
+        "latents": latents,
+        "mask": mask,
+        "vectors": vectors,
+        "head.x": noisy,
+        "head.t": steps,
+    }
+    arrays["head.output"] = model.head(noisy[None], steps[None], vectors.flatten(0, 1)[None])[0] + change
+    ok, lines = run(write(tmp_path / "case.npz", meta, **arrays))
+    assert ok == (change == 0), lines
+    assert len(lines) == 2
