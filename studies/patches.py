@@ -82,8 +82,8 @@ class PatchCodes(Tokenizer):
                 new = [record for record in records if record.key not in writer.done]
                 if new:
                     sizes = [(record.width, record.height) for record in new]
-                    labels = [record.label for record in new]
-                    writer.append([record.key for record in new], self.encode(_pixels(new)), sizes, classes=labels)
+                    told = {"classes": [record.label for record in new], "texts": [record.text for record in new]}
+                    writer.append([record.key for record in new], self.encode(_pixels(new)), sizes, **told)
             writer.finish()
         return TokenSet(path)
 

@@ -163,6 +163,12 @@ class TokenSet:
                 found[position] = text
         return found
 
+    def any_text(self) -> bool:
+        """Whether a row has a caption; reads row groups until there is one."""
+        return any(
+            text for group in range(len(self._starts) - 1) for text in self._table(group, ["text"])["text"].to_pylist()
+        )
+
     def keys(self) -> Iterator[str]:
         """Names of all samples, in order."""
         for group in range(self._file.num_row_groups):

@@ -78,6 +78,8 @@ def _from_set(
             raise UsageError(f"{where} has rows without a class; set condition=none to train without classes")
         check_several(len(found), where)
         classes = max(len(names), int(found[-1]) + 1)
+    if recipe.condition == "text" and not tokens.any_text():
+        raise UsageError(f"{where} holds no texts: encode images with captions, or train with condition=class or none")
     return TokenSource(
         TokenSetStream(
             tokens,

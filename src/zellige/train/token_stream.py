@@ -37,6 +37,10 @@ class ConditionedTokens:
     texts: list[str] | None = None
 
 
+MOST_UNTOLD = 256
+"""Crops that may come without a caption before the first that has one."""
+
+
 class TokenSetStream:
     """Rows of a token set in random order, one permutation an epoch, read from disk as they are drawn.
 
@@ -103,11 +107,12 @@ class TokenizingStream:
 
     def __init__(self, images: TrainStream, condition: Kind, encode: Callable[[Tensor], Tokens]) -> None:
         self.images, self.condition, self.encode = images, condition, encode
+        self._untold = 0  # crops without a caption so far, or -1 once there was one
 
     def __iter__(self) -> Iterator[ConditionedTokens]:
         for batch in self.images.labelled():
             labels = self._labels(batch.labels) if self.condition == "class" else None
-            texts = [text or "" for text in batch.texts] if self.condition == "text" else None
+            texts = self._texts(batch.texts) if self.condition == "text" else None
             yield ConditionedTokens(self.encode(batch.pixels), labels, texts)
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,6 +120,16 @@ class TokenizingStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.images.load_state_dict(state)
+
+    def _texts(self, texts: Sequence[str | None]) -> list[str]:
+        """Captions, empty where there is none; but a set without any is refused once a number of crops has shown it."""
+        self._untold = -1 if self._untold < 0 or any(texts) else self._untold + len(texts)
+        if self._untold >= MOST_UNTOLD:
+            raise UsageError(
+                f"no caption came with the first {self._untold} crops of {self.images.source.name}: "
+                "give images with captions, or train with condition=class or none"
+            )
+        return [text or "" for text in texts]
 
     def _labels(self, labels: Sequence[int | None]) -> Tensor:
         known = [label for label in labels if label is not None]

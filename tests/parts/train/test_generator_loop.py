@@ -20,6 +20,7 @@ from zellige.core.registry import build
 from zellige.core.tensors import read_tensors
 from zellige.core.tokens import Tokens
 from zellige.train import generator as loop
+from zellige.train import token_stream
 from zellige.train.checkpoint import CHECKPOINT
 from zellige.train.generator_recipe import GeneratorRecipe
 
@@ -41,7 +42,7 @@ TOKENIZER: dict[str, Any] = {
 }
 
 
-def write_set(path: Path, classes: list[int | None] | None = None, **changes: Any) -> Path:
+def write_set(path: Path, classes: list[int | None] | None = None, *, told: bool = True, **changes: Any) -> Path:
     """A set of `ROWS` rows whose ids say what their class is."""
     labels = [i % len(NAMES) for i in range(ROWS)] if classes is None else classes
     settings = {"name": "vqgan/f8", "fingerprint": "0" * 16, "codebook": (CODES,), "layout": ((SIDE, SIDE),)} | changes
@@ -49,7 +50,7 @@ def write_set(path: Path, classes: list[int | None] | None = None, **changes: An
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(4, (len(labels), SIDE**2), generator=generator)
     ids += 4 * torch.tensor([label or 0 for label in labels])[:, None]
-    texts = [f"picture {i}" for i in range(len(labels))]
+    texts = [f"picture {i}" if told else None for i in range(len(labels))]
     writer.append([str(i) for i in range(len(labels))], Tokens(ids, ((SIDE, SIDE),), (CODES,)),
                   [(24, 24)] * len(labels), classes=labels, texts=texts)  # fmt: skip
     return writer.finish()
@@ -235,24 +236,35 @@ def test_a_loss_that_is_no_number_stops_the_run(tokens: str, tmp_path: Path, mon
         loop.train_generator(recipe(tokens=tokens, steps=20), tmp_path / "run")
 
 
+class Lengths:
+    """Stands for a text encoder: features are the length of the text."""
+
+    dim, name = 3, "lengths"
+
+    def read_for(self, reader: str, reading: object) -> None:
+        """There is but one way to read a length."""
+
+    def __call__(self, texts: list[str]) -> zellige.TextFeatures:
+        return zellige.TextFeatures(torch.tensor([float(len(text)) for text in texts]).view(-1, 1, 1).expand(-1, 2, 3))
+
+
 def test_texts_condition_through_an_encoder(tokens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Lengths:
-        """Stands for a text encoder: features are the length of the text."""
-
-        dim, name = 3, "lengths"
-
-        def read_for(self, reader: str, reading: object) -> None:
-            """There is but one way to read a length."""
-
-        def __call__(self, texts: list[str]) -> zellige.TextFeatures:
-            return zellige.TextFeatures(
-                torch.tensor([float(len(text)) for text in texts]).view(-1, 1, 1).expand(-1, 2, 3)
-            )
-
     monkeypatch.setattr(loop.TextEncoder, "load", lambda *_: Lengths())
     loop.train_generator(recipe(tokens=tokens, condition="text", text_encoder="lengths", steps=2), tmp_path / "run")
     generator = load(tmp_path / "run", kind=Generator)
     assert (generator.text_dim, generator.classes, generator.config.text_encoder) == (3, 0, "lengths")
+
+
+def test_nothing_to_read(tokenizer: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop.TextEncoder, "load", lambda *_: Lengths())
+    texts = {"condition": "text", "text_encoder": "lengths", "steps": 4}
+    silent = write_set(tmp_path / "silent.parquet", told=False)
+    with pytest.raises(UsageError, match=r"silent\.parquet holds no texts: encode images with captions"):
+        loop.train_generator(recipe(tokens=str(silent), **texts), tmp_path / "run")
+    data = {"train": [str(pictures / "day")], "crop": 24}
+    monkeypatch.setattr(token_stream, "MOST_UNTOLD", 9)
+    with pytest.raises(UsageError, match="no caption came with the first 12 crops"):
+        loop.train_generator(recipe(data=data, tokenizer=str(tokenizer), **texts), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
