@@ -75,7 +75,7 @@ class Scale:
     hidden: int = 512
     head: int = 128
     head_depth: int = 3
-    steps: int = 1000
+    steps: int = 700
     batch_size: int = 32
     held_out: int = HELD_OUT
     learned: int = LEARNED

@@ -76,7 +76,7 @@ class Scale:
     codes: int = 4096
     dim: int = 12
     channels: int = 86
-    steps: int = 2400
+    steps: int = 1800
     teacher_codes: int = 128
     teacher_channels: int = 32
     teacher_steps: int = 200

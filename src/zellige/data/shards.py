@@ -138,17 +138,18 @@ def _member_kind(member: tarfile.TarInfo, suffix: str) -> Literal["image", "text
 
 
 class _TarIndex(Sequence[Entry]):
-    """Where every image of uncompressed tars lies: 32 bytes an image, and its name."""
+    """Where every image of uncompressed tars lies: 32 bytes an image, its name and its caption."""
 
     def __init__(self, paths: Sequence[Path], entries: Iterator[Entry]) -> None:
         self._paths = list(paths)
-        self._names = PackedNames()
+        self._names, self._texts = PackedNames(), PackedNames()
         self._rows = array("q")
         shard_of = {path: number for number, path in enumerate(paths)}
         for entry in entries:
             span = entry.blob
             assert isinstance(span, Span)
             self._names.append(entry.key)
+            self._texts.append(printable(entry.text or ""))
             label = -1 if entry.label is None else entry.label
             self._rows.extend((shard_of[span.path], span.offset, span.size, label))
 
@@ -157,7 +158,8 @@ class _TarIndex(Sequence[Entry]):
 
     def __getitem__(self, number: int) -> Entry:  # type: ignore[override]  # slices have no use here
         shard, offset, size, label = self._rows[4 * number : 4 * number + 4]
-        return Entry(self._names[number], Span(self._paths[shard], offset, size), None if label < 0 else label)
+        span, text = Span(self._paths[shard], offset, size), self._texts[number] or None
+        return Entry(self._names[number], span, None if label < 0 else label, text)
 
 
 def _split(sample: dict[str, Any]) -> Iterator[dict[str, Any]]:
