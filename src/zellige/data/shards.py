@@ -149,7 +149,7 @@ class _TarIndex(Sequence[Entry]):
             span = entry.blob
             assert isinstance(span, Span)
             self._names.append(entry.key)
-            self._texts.append(printable(entry.text or ""))
+            self._texts.append((entry.text or "").encode("utf-8", "replace").decode())
             label = -1 if entry.label is None else entry.label
             self._rows.extend((shard_of[span.path], span.offset, span.size, label))
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parts.data.drawn import jpeg, noise, shard
+from tests.parts.data.drawn import jpeg, noise, shard, write_tar
 from zellige.core.errors import DataError, UsageError
 from zellige.data import TrainStream, open_images
 from zellige.data.shuffle import shuffled
@@ -182,3 +182,20 @@ def test_a_set_without_numbers_cannot_be_drawn_by_area(tmp_path: Path) -> None:
     assert source.index() is None
     with pytest.raises(UsageError, match="cannot be drawn by area"):
         TrainStream(source, 8, 2, area=64)
+
+
+@pytest.mark.parametrize("name", ["set.tar", "set.tar.gz"])
+def test_classes_and_captions_come_with_the_crops(name: str, tmp_path: Path) -> None:
+    source = open_images(shard(tmp_path / name, range(10, 16), "w:gz" if name.endswith("gz") else "w"))
+    stream = TrainStream(source, 8, 3)
+    for batch in itertools.islice(stream.labelled(), 4):
+        numbers = [round(float((crop.mean() + 1) * 127.5)) for crop in batch.pixels]
+        assert batch.texts == [f"number {number}" for number in numbers]
+        assert batch.labels == [number % 3 for number in numbers]
+
+
+def test_an_image_without_a_caption_has_none(tmp_path: Path) -> None:
+    members = {"1.jpg": jpeg(20), "2.jpg": jpeg(30), "2.json": b'{"text": "\\ud83d!"}'}
+    index = open_images(write_tar(tmp_path / "set.tar", members)).index()
+    assert index is not None
+    assert [index[number].text for number in range(2)] == [None, "?!"]  # half of a pair of surrogates is no text
