@@ -76,7 +76,7 @@ class Scale:
     codes: int = 4096
     dim: int = 12
     channels: int = 86
-    steps: int = 1800
+    steps: int = 2400
     teacher_codes: int = 128
     teacher_channels: int = 32
     teacher_steps: int = 200
@@ -97,6 +97,7 @@ class Scale:
         else:
             name = "titok"
             config = self._network(self.photos, arm) | {"head": "pixels", "quantizer_settings": quantizer}
+            config["even_start"] = True
         return self._recipe(name, config, self.photos, folder, self.steps, seed)
 
     def teacher(self, folder: Path, seed: int) -> Recipe:
@@ -116,7 +117,7 @@ class Scale:
         }
         config = self._network(self.digits, self.short) | painter
         config["quantizer_settings"] = self._quantizer(self.short_codes)
-        recipe = self._recipe("titok", config, self.digits, folder, self.proxy_steps, seed)
+        recipe = self._recipe("titok", config, self.digits, folder, self.proxy_steps, seed, lr=5e-4)
         loss = {"mse": 0.0, "teacher": {"tokenizer": str(teacher), "weight": 1.0}}
         return Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"loss": loss})
 
@@ -162,21 +163,30 @@ class Scale:
         """Two transformers, for images of 8×8 patches."""
         sides = {"image_size": images.held_out.side, "patch": images.held_out.side // 8, "scrambled": False}
         widths = {"width": self.width, "decoder_width": self.width, "depth": self.depth, "decoder_depth": self.depth}
-        return {**sides, **widths, "latents": tokens, "dim": self.dim, "even_start": True}
+        return {**sides, **widths, "latents": tokens, "dim": self.dim}
 
     def _quantizer(self, codes: int) -> dict[str, Any]:
-        """Codes that are replaced soon if nothing uses them, while the latents still move much."""
-        return {"codes": codes, "normalize": True, "beta": 0.1, "kmeans_start": True, "revive_below": 0.3}
+        """Codes that are replaced within some ten steps if nothing uses them: they are to follow transformers which
+        begin with much the same latents for all images, or these end in a few codes for good.
+        """
+        return {"codes": codes, "normalize": True, "beta": 0.1, "kmeans_start": True, "revive_below": 0.95}
 
     def _recipe(
-        self, tokenizer: str, config: dict[str, Any], images: Images, folder: Path, steps: int, seed: int
+        self,
+        tokenizer: str,
+        config: dict[str, Any],
+        images: Images,
+        folder: Path,
+        steps: int,
+        seed: int,
+        lr: float = 1e-3,
     ) -> Recipe:
         return Recipe.model_validate(
             {
                 "tokenizer": tokenizer,
                 "config": config,
                 "data": images.settings(folder),
-                "optimizer": self._optimizer(steps),
+                "optimizer": self._optimizer(steps) | {"lr": lr},
                 "batch_size": self.batch_size,
                 **self._run(steps, seed),
             }
