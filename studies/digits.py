@@ -7,7 +7,6 @@ Legend: B images of a batch, S pixels a side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from studies.common import Record
-from studies.measure import BATCH
+from studies.guidance import labelled
 from studies.probe import ClassProbe
 from zellige.convert.features import load_efficientnet_lite0
 from zellige.core.contract import Tokenizer
 from zellige.core.files import replacing
 from zellige.core.pixels import from_uint8, to_uint8
-from zellige.data import open_images
 from zellige.generate.images import ImageGenerator
 from zellige.metrics.distribution import FeatureDistances
 from zellige.metrics.features import FeatureNetwork, efficientnet_features
@@ -104,10 +102,3 @@ def learned(tokenizer: Tokenizer, train: Path, count: int) -> Iterator[tuple[Ten
     """Reconstructions (B, 3, S, S) of training images and their classes (B,): as samples look."""
     for x, y in labelled(train, count):
         yield tokenizer.decode(tokenizer.encode(x)), y
-
-
-def labelled(source: Path, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` images of a set, (B, 3, S, S), and their classes (B,)."""
-    records = islice(open_images(str(source)), count)
-    while batch := list(islice(records, BATCH)):
-        yield from_uint8(np.stack([record.image for record in batch])), torch.tensor([record.label for record in batch])

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from studies.common import Record, interval, options, parse, publish, table
-from studies.digits import CLASSES, HELD_OUT, TEST, TRAIN, WORDS, drawn, labelled, learned, network, write_digits
-from studies.enat.report import verdict
+from studies.digits import CLASSES, HELD_OUT, TEST, TRAIN, WORDS, drawn, learned, network, write_digits
+from studies.guidance import labelled
 from studies.latents import Autoencoder
 from studies.measure import load_model
 from studies.patches import PatchCodes
@@ -213,11 +213,12 @@ def table_of(record: Record) -> str:
         cells, met = [], []
         for runs in arms.values():
             values = [[_value(run, key, words) for run in runs] for key in keys]
-            cells.append(", ".join(interval(found).show(form) for found in values))
+            cells.append(", ".join(interval(some).show(form) for some in values))
             if asked:
                 first, second = values[0], values[-1]
                 met += [b < a if asked == "lower" else b > a for a, b in zip(first, second, strict=True)]
-        rows.append((words, *cells, f"{asked}: {verdict(met)}" if asked else ""))
+        found = f"{asked}: {'met' if all(met) else 'not met'}, by {sum(met)} of {len(met)} runs"
+        rows.append((words, *cells, found if asked else ""))
     return table((record["title"], *ARMS.values(), "asked for"), rows)
 
 

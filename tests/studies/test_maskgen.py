@@ -44,7 +44,7 @@ def test_table_says_what_was_met(own: float, guided: float, few: float, words: s
     lines = table_of({"title": "digits", "runs": runs}).splitlines()[2:]
     shown = [line for line in lines if not line.endswith("|  |")]
     assert len(shown) == 3
-    assert all(f": {words}: " in line for line in shown)
+    assert all(f": {words}, by " in line for line in shown)
 
 
 def test_the_encoder_gives_each_word_a_token_and_a_vector_of_its_own(tmp_path: Path) -> None:
