@@ -49,6 +49,8 @@ DRAWS: dict[str, dict[str, Any]] = {
     FEW: {"steps": 1, "guidance": 1.0},
 }
 """How the generators are sampled, beside the temperatures of their presets."""
+OPTIONS: dict[str, dict[str, Any]] = {"maskgen": {}, "maskgen-kl": {"clip": 4.0}}
+"""What each of `ARMS` is sampled with besides."""
 REPEATS = 4
 """Draws of masks, and of noise, that the loss on held-out images is averaged over."""
 
@@ -156,7 +158,8 @@ def study(scale: Scale, seeds: int, work: Path) -> Record:
     for seed in range(seeds):
         for arm, (tokenizer, source) in scale.sources(work / TRAIN, work, seed).items():
             folder = trained_generator(scale.recipe(arm, source, encoder, seed), work, arm)
-            measured = partial(measure, scale, folder, tokenizer, seed, work)
+            draws = {name: options | OPTIONS[arm] for name, options in DRAWS.items()}
+            measured = partial(measure, scale, folder, tokenizer, draws, seed, work)
             runs.append({"arm": arm, "seed": seed, **kept(folder / "measured.json", measured)})
             print(f"{arm}, seed {seed}: {runs[-1]['own']:.3f}, of other texts {runs[-1]['other']:.3f}", flush=True)
     return {
@@ -169,8 +172,10 @@ def study(scale: Scale, seeds: int, work: Path) -> Record:
     }
 
 
-def measure(scale: Scale, folder: Path, tokenizer: Tokenizer, seed: int, work: Path) -> Record:
-    """The figures of one generator."""
+def measure(
+    scale: Scale, folder: Path, tokenizer: Tokenizer, draws: dict[str, dict[str, Any]], seed: int, work: Path
+) -> Record:
+    """The figures of one generator, drawn in every way."""
     features, generator = network(), load(str(folder), kind=Generator, quiet=True)  # type: ignore[type-abstract]
     texts = TextEncoder.load(generator.config.text_encoder)
     texts.read_for(generator.name, generator.reading())
@@ -181,7 +186,7 @@ def measure(scale: Scale, folder: Path, tokenizer: Tokenizer, seed: int, work: P
 
     probe = ClassProbe.fit(features, learned(tokenizer, work / TRAIN, scale.learned), CLASSES)
     images, test = ImageGenerator(generator, tokenizer), work / TEST
-    found = drawn(images, DRAWS, test, scale.held_out, seed, features, probe, said)
+    found = drawn(images, draws, test, scale.held_out, seed, features, probe, said)
     losses: dict[str, list[float]] = {"own": [], "other": []}
     for number, (x, labels) in enumerate(labelled(test, scale.held_out)):
         tokens = tokenizer.encode(x)

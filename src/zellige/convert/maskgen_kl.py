@@ -29,6 +29,7 @@ class MaskGenKLAdapter(Adapter):
         "steps",
         "masking",
         "diffusion_steps",
+        "clip",
         "repeats",
     )
 

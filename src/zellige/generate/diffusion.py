@@ -71,13 +71,18 @@ class Posterior:
         of_data, of_noisy = self.tables[2:4, index, None]
         return of_data * data + of_noisy * x
 
-    def predicted(self, output: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the step before x_t, by the output (B, N, 2D) of the network."""
+    def predicted(self, output: Tensor, x: Tensor, index: Tensor, clip: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the step before x_t, by the output (B, N, 2D) of the network.
+
+        The data that it implies are kept within ±`clip`; 0 leaves them.
+        """
         noise, place = output.float().chunk(2, dim=-1)
         signal, spread = self.tables[:2, index, None]
         low, high = self.tables[4:6, index, None]
         share = (place + 1) / 2
-        return self.back((x - spread * noise) / signal, x, index), share * high + (1 - share) * low
+        data = (x - spread * noise) / signal
+        data = data.clamp(-clip, clip) if clip else data
+        return self.back(data, x, index), share * high + (1 - share) * low
 
     def lowest(self, index: Tensor) -> Tensor:
         """Log-variance (B, N, 1) of the step before, where the data are known."""
@@ -115,6 +120,7 @@ def sample_diffusion(
     *,
     guidance: float = 1.0,
     temperature: float = 1.0,
+    clip: float = 0.0,
 ) -> Tensor:
     """From noise to tokens, float32 (B, N, D), in `steps` of the T steps.
 
@@ -125,7 +131,13 @@ def sample_diffusion(
         noise: draws of each step, of the B samples.
         guidance: w of ``null + w · (conditional - null)`` for the predicted noise; variances are the conditional ones.
         temperature: of the draws.
+        clip: largest number that a step may take the data for, 0 for any. The first steps divide by a signal of nearly
+            nothing, so that a network that is off by a little at pure noise is led far away.
+
+    Raises `UsageError` for a number of steps or a clip out of range.
     """
+    if clip < 0:
+        raise UsageError(f"clip is the largest number to expect, or 0 for any; got {clip:g}")
     process, x = Posterior(spaced_steps(steps), start.device), start.float()
     for place in reversed(range(steps)):
         index = torch.full(x.shape[:2], place, device=x.device)
@@ -136,7 +148,7 @@ def sample_diffusion(
             output, null = predict(torch.cat([x, x]), torch.cat([at, at])).float().chunk(2)
             (wanted, variance), (other, _) = output.chunk(2, dim=-1), null.chunk(2, dim=-1)
             output = torch.cat([other + guidance * (wanted - other), variance], dim=-1)
-        x, variance = process.predicted(output, x, index)
+        x, variance = process.predicted(output, x, index, clip)
         if place:
             x = x + temperature * (0.5 * variance).exp() * noise.normal(*x.shape[1:])
     return x

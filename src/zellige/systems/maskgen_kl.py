@@ -41,6 +41,8 @@ class MaskGenKLConfig(TextConfig):
         latent_scale: latents are multiplied by it, so that they vary by about 1.
         steps: passes of the transformer when sampling; how many latents stay masked follows ``masking``.
         diffusion_steps: passes of the head for each latent.
+        clip: the largest scaled latent that these passes may expect, 0 for any, as in the released code. Models that
+            have not been trained for long need it.
         dim: C.
         depth: blocks, with ``heads`` of attention and ``hidden`` channels in their MLPs.
         head_width, head_depth: channels and residual MLPs of the head.
@@ -56,6 +58,7 @@ class MaskGenKLConfig(TextConfig):
     steps: int = 32
     masking: str = "cosine"
     diffusion_steps: int = 100
+    clip: float = 0.0
     dim: int = 1024
     depth: int = 16
     heads: int = 16
@@ -74,7 +77,7 @@ class MaskGenKL(TextGenerator):
 
     config_class: ClassVar[type] = MaskGenKLConfig
     system = "maskgen-kl"
-    sampling = (*SAMPLING[:-2], "steps", "masking", "diffusion_steps", "score")  # nothing to choose the top of
+    sampling = (*SAMPLING[:-2], "steps", "masking", "diffusion_steps", "clip", "score")  # nothing to choose the top of
     config: MaskGenKLConfig
 
     def __init__(self, config: MaskGenKLConfig) -> None:
@@ -166,6 +169,7 @@ class MaskGenKL(TextGenerator):
                 noise,
                 guidance=weight,
                 temperature=temperature,
+                clip=settings.clip,
             )
             latents[now] = drawn.flatten(0, 1)
             left = stay

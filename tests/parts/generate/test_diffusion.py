@@ -82,6 +82,22 @@ def test_guidance_and_temperature() -> None:
     assert drawn(ideal, temperature=0.5).std() < 0.8 * plain.std()
 
 
+def test_clipping_holds_a_network_that_is_off_at_pure_noise() -> None:
+    def off(x: Tensor, steps: Tensor) -> Tensor:
+        return ideal(x, steps) + 0.2 * (steps > 900)[..., None]
+
+    def drawn(**options: float) -> Tensor:
+        noise = Noise(range(200))
+        return sample_diffusion(off, noise.normal(1, 1), 50, noise, **options)
+
+    largest = MEAN + 4 * SPREAD
+    assert drawn().mean() < MEAN - 2 * SPREAD  # led away by what is divided by a signal of nearly nothing
+    assert drawn(clip=largest).mean().item() == pytest.approx(MEAN, abs=0.1)
+    assert drawn(clip=0.1).abs().max() <= 0.1
+    with pytest.raises(UsageError, match="clip is the largest number to expect"):
+        drawn(clip=-1.0)
+
+
 def test_the_loss_is_least_for_the_ideal_network_and_its_bound_teaches_the_variance_alone() -> None:
     torch.manual_seed(0)
     data, noise = MEAN + SPREAD * torch.randn(1, 4000, 1), torch.randn(1, 4000, 1)

@@ -55,14 +55,17 @@ def test_training_masks_as_many_in_every_sample_and_learns_from_them_alone(monke
 def test_places_are_filled_once_and_guidance_follows_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = made(), []
 
-    def sample(predict: Any, start: Tensor, steps: int, noise: Any, *, guidance: float, temperature: float) -> Tensor:
+    def sample(
+        predict: Any, start: Tensor, steps: int, noise: Any, *, guidance: float, temperature: float, clip: float
+    ) -> Tensor:
+        assert clip == 2.5
         calls.append((start.shape[1], steps, guidance, temperature))
         rows = 1 if guidance == 1 else 2
         assert predict(start.repeat(rows, 1, 1), torch.zeros(2 * rows, start.shape[1]).long()).shape[0] == 2 * rows
         return torch.full_like(start, float(len(calls)))
 
     monkeypatch.setattr(maskgen_kl, "sample_diffusion", sample)
-    tokens = model.sample(texts(), seed=0, steps=4, diffusion_steps=9, guidance=3.0, temperature=0.7)
+    tokens = model.sample(texts(), seed=0, steps=4, diffusion_steps=9, guidance=3.0, temperature=0.7, clip=2.5)
     # of six places ⌊6 cos(π/8)⌋ = 5, 4, 2 and none stay; w is 1 + 2 · the share that is filled, but for one at the end
     assert [call[0] for call in calls] == [1, 1, 2, 2]
     assert [call[2] for call in calls] == pytest.approx([1 + 2 / 6, 1 + 4 / 6, 1 + 8 / 6, 1 + 10 / 6])
@@ -70,7 +73,7 @@ def test_places_are_filled_once_and_guidance_follows_their_share(monkeypatch: py
     filled = (tokens.data * model.config.latent_scale).round().sort(dim=1).values[..., 0]
     assert filled.tolist() == [[1, 2, 3, 3, 4, 4]] * 2
     calls.clear()
-    model.sample(texts(), seed=0, steps=20, guidance=1.0)  # more steps than places
+    model.sample(texts(), seed=0, steps=20, guidance=1.0, clip=2.5)  # more steps than places
     assert sum(call[0] for call in calls) == 6
 
 
