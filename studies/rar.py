@@ -56,10 +56,10 @@ class Orders:
         dim: channels of the transformer, of ``depth`` blocks with ``heads`` of attention and ``hidden`` in their MLP.
     """
 
-    images: tuple[int, ...] = (4000,)
+    images: tuple[int, ...] = (3000,)
     held_out: int = 512
     codes: int = 256
-    steps: int = 1600
+    steps: int = 1200
     batch_size: int = 32
     dim: int = 128
     depth: int = 4
