@@ -58,7 +58,7 @@ def test_table_of_orders_says_what_was_met() -> None:
     ]
     lines = orders_table({"runs": runs}).splitlines()
     assert lines[2].endswith("| 4.980 | 3.980 | 2.980 | 1.980 | 1.980 |  |")
-    assert "or lower: −1.0%, and of the lowest −1.0%, met" in lines[3]
+    assert "or lower: −1.0%, met; beside its lowest −1.0%" in lines[3]
     assert "not met" in lines[4]
 
 
