@@ -3,7 +3,7 @@
 `python -m studies.rar --data FOLDER` trains the same small RAR three times on CIFAR-10 as 64 patches, each one of 256
 k-means centres: in random orders that are annealed to raster order, in raster order alone, in random orders alone.
 Asked for: held-out cross-entropy in raster order ends lower by 0.5 % or more than with raster order alone, and below
-that of random orders alone. As raster order alone soon overfits, the difference from where it is lowest is shown besides.
+that of random orders alone. As raster order alone soon overfits, how it compares where that is lowest is shown too.
 
 Then the annealed one draws with more and more guidance, as in `studies.guidance`. Asked for: its samples are taken for
 their classes more often, and are less diverse: those of a class lie closer together, and they cover less of the images
