@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,9 @@ def study(scale: Scale, seeds: int, work: Path) -> Record:
         "study": NAME,
         "paper": "arXiv 2501.07730",
         "title": "handwritten digits, 32 px",
-        "features": f"{features.name}, {features.resize}",
+        "scale": asdict(scale),
+        "draws": {arm: {name: options | more for name, options in DRAWS.items()} for arm, more in OPTIONS.items()},
+        "features": f"{features.name}, {features.resize}, weights {features.fingerprint}",
         "runs": runs,
         "environment": environment(torch.device("cpu")),
     }

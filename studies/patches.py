@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from zellige.codec import TokenSet, TokenSetWriter
 from zellige.core.contract import Reconstruction, Tokenizer
+from zellige.core.errors import UsageError
 from zellige.core.pixels import from_uint8
 from zellige.core.tokens import Tokens
 from zellige.data import ImageRecord, open_images
@@ -57,7 +58,7 @@ class PatchCodes(Tokenizer):
         return made.eval()
 
     def forward(self, x: Tensor) -> Reconstruction:
-        raise NotImplementedError("patches are not trained")
+        raise UsageError("patches are not trained: their centres are those of PatchCodes.of")
 
     def _encode(self, x: Tensor, condition: Any, budget: Any) -> Tokens:
         vectors = self._vectors(x)

@@ -43,13 +43,18 @@ def write_encoder(folder: Path, words: Sequence[str], dim: int = 64) -> Path:
         )
         for table in (part for part in network.modules() if isinstance(part, nn.Embedding)):
             nn.init.normal_(table.weight)  # or what is alike in all texts drowns the words
+    write_signs(folder, signs, merges, LENGTH)
+    network.save_pretrained(folder)
+    return folder
+
+
+def write_signs(folder: Path, signs: Sequence[str], merges: Iterable[tuple[str, str]], length: int) -> None:
+    """The files of a CLIP tokenizer: its tokens by number, pairs that become one, and the most tokens of a text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({sign: number for number, sign in enumerate(signs)}), "utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), "utf-8")
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH}
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": length}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
-    network.save_pretrained(folder)
-    return folder
 
 
 def _spelling(word: str) -> Iterable[tuple[str, str]]:

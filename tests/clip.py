@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from studies.words import write_signs
 
 LENGTH, DIM = 9, 8
 """Tokens of a text, and channels of their features and of the pooled vector."""
@@ -28,8 +29,5 @@ def save_clip(folder: Path, *, images: bool = False) -> Path:
         CLIPModel(config).save_pretrained(folder)
     else:
         CLIPTextModelWithProjection(CLIPTextConfig(**text)).save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps({sign: number for number, sign in enumerate(signs)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    words = {"tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH}
-    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    write_signs(folder, signs, (), LENGTH)
     return folder

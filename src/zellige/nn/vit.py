@@ -186,9 +186,8 @@ class ViTTrunk(nn.Module):
 def start_even(trunk: ViTTrunk) -> None:
     """Draw the weights of attention, patches and places anew: inputs vary by 1, and attention tells places apart.
 
-    With places of 0.02 all patches, and all tokens, look alike to the attention of a small network for its first
-    hundreds of steps, in which it learns little but mean colours (docs/studies.md, images as short sequences).
-    Pixels are taken to be in [0, 1].
+    Places of 0.02 are small beside patches and tokens, which so look much alike to attention; small networks then
+    learn far more slowly (docs/studies.md, images as short sequences). Pixels are taken to be in [0, 1].
     """
     for table in (trunk.cls_token, trunk.pos_embed):
         nn.init.normal_(table)
